@@ -1,0 +1,11 @@
+//! Docker's managed plugins and volumes, for any engine, without dockerd.
+//!
+//! `dockplugd` answers `/plugins/*` and `/volumes/*` of the Docker Engine API on a unix socket. The folders are
+//! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
+//!
+//! ```text
+//! 6 main . 5 app, server . 4 api . 3 plugins, volumes . 2 content, layer, runtime, drivers
+//! 1 oci, confine, state, events . 0 error, config, paths
+//! ```
+
+pub mod error;
