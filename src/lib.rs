@@ -9,4 +9,6 @@
 //! ```
 
 pub mod error;
+pub mod events;
+pub mod oci;
 pub mod paths;
