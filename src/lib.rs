@@ -12,3 +12,4 @@ pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
+pub mod state;
