@@ -9,4 +9,7 @@
 //! ```
 
 pub mod error;
+pub mod events;
+pub mod oci;
 pub mod paths;
+pub mod state;
