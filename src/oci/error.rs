@@ -22,12 +22,37 @@ pub enum Error {
         /// How many characters followed the colon.
         digits: usize,
     },
+    /// More bytes than any honest manifest has.
+    #[error("the manifest has {bytes} bytes, at most {} are allowed", super::MANIFEST_MAX_BYTES)]
+    ManifestTooLarge {
+        /// How many it has.
+        bytes: usize,
+    },
+    /// A media type that is not the one of a single manifest.
+    #[error(
+        "unsupported manifest media type {media_type:?}, expected Docker's schema 2 or the OCI image manifest"
+    )]
+    ManifestType {
+        /// The type it was served as.
+        media_type: String,
+    },
+    /// A manifest that is not one.
+    #[error("invalid manifest: {problem}")]
+    Manifest {
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::DigestFormat | Self::DigestAlgorithm { .. } | Self::DigestLength { .. } => Kind::Invalid,
+            Self::DigestFormat
+            | Self::DigestAlgorithm { .. }
+            | Self::DigestLength { .. }
+            | Self::ManifestTooLarge { .. }
+            | Self::ManifestType { .. }
+            | Self::Manifest { .. } => Kind::Invalid,
         }
     }
 }
