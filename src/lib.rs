@@ -9,6 +9,7 @@
 //! ```
 
 pub mod content;
+pub mod drivers;
 pub mod error;
 pub mod events;
 pub mod oci;
