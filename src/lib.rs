@@ -8,5 +8,7 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod config;
 pub mod error;
 pub mod paths;
+pub mod server;
