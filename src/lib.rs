@@ -9,6 +9,10 @@
 //! ```
 
 pub mod config;
+pub mod content;
 pub mod error;
+pub mod events;
+pub mod oci;
 pub mod paths;
 pub mod server;
+pub mod state;

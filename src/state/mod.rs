@@ -1,0 +1,152 @@
+//! What must survive a restart: small records in named tables, in one file.
+//!
+//! A record is a key and a JSON value. This room knows no plugin and no volume; the rooms that own a table name it
+//! with a [`Table`] and give it a type. A change is durable when [`Store::commit`] has answered. All reading and
+//! writing of the file happens on one thread, which takes everything that is waiting into one transaction: under
+//! load many changes share one fsync.
+//!
+//! The file is a redb database; what is said here about its locks and its durability is from redb's documentation.
+
+mod change;
+mod error;
+mod writer;
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::future::Future;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use redb::backends::FileBackend;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+pub use change::{Change, Table, VALUE_MAX_BYTES};
+pub use error::Error;
+use writer::{Job, Writer};
+
+/// The result of everything in this room that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// How much of the file redb may keep in memory. The rooms keep their records themselves, so that little is read
+/// twice; idle memory matters more.
+const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// The mode of the file: settings of plugins may be secrets.
+const FILE_MODE: u32 = 0o600;
+/// The mode of the directory, when this room makes it.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// The file of state, opened; clones are the same file. The last one that is dropped closes it, after everything
+/// that was given to [`Store::commit`] has been written.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    jobs: Option<mpsc::Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the file, or makes it (mode 0600) together with its directory (0700). Blocking.
+    ///
+    /// # Errors
+    /// [`Error::InUse`] when another process has it open, [`Error::Open`] when it cannot be opened or is damaged.
+    pub fn open(path: &Path) -> Result<Self> {
+        let path = path.to_owned();
+        Self::start(Box::new(move || open_file(&path)))
+    }
+
+    /// Starts the writer on what `opener` opens, and again on what it opens after a failed commit.
+    fn start(opener: writer::Opener) -> Result<Self> {
+        let writer = Writer::new(opener)?;
+        let (sender, receiver) = mpsc::channel();
+        let thread = std::thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| Error::Thread(Arc::new(error)))?;
+        Ok(Self(Arc::new(Inner { jobs: Some(sender), writer: Some(thread) })))
+    }
+
+    /// All records of a table, ordered by key; none when the table was never written. Blocking, for the start.
+    ///
+    /// # Errors
+    /// [`Error::Record`] names the first record that is not what `V` expects; [`Error::Read`].
+    pub fn load<V: DeserializeOwned>(&self, table: Table<V>) -> Result<Vec<(String, V)>> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.send(Job::Load { table: table.name(), answer: sender })?;
+        let records = receiver.recv().map_err(|_| Error::Stopped)??;
+        records
+            .into_iter()
+            .map(|(key, json)| match serde_json::from_slice(&json) {
+                Ok(value) => Ok((key, value)),
+                Err(error) => Err(Error::record(table.name(), key, &error)),
+            })
+            .collect()
+    }
+
+    /// Makes a change: all of it or nothing. It is on disk when the answer is `Ok`.
+    ///
+    /// The change takes its place in the order of changes when this is called, not when the answer is first awaited:
+    /// call it while holding the lock that guards the record in memory, and await after releasing it. Dropping the
+    /// answer does not take the change back. An empty change is answered when all earlier ones are on disk.
+    ///
+    /// # Errors
+    /// [`Error::Commit`] for every change that shared the failed transaction. What an error of the disk leaves behind
+    /// is unknown until the next start; the next change tries again with the file newly opened.
+    pub fn commit(&self, change: Change) -> impl Future<Output = Result<()>> + Send + use<> {
+        let (sender, receiver) = oneshot::channel();
+        let sent = self.send(Job::Commit { change, answer: sender });
+        async move {
+            sent?;
+            receiver.await.unwrap_or(Err(Error::Stopped))
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<()> {
+        let jobs = self.0.jobs.as_ref().ok_or(Error::Stopped)?;
+        jobs.send(job).map_err(|_| Error::Stopped)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        if let Some(thread) = self.writer.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer of the state file has panicked");
+        }
+    }
+}
+
+/// Opens the database; a new file is on disk under its name when this returns.
+fn open_file(path: &Path) -> Result<redb::Database> {
+    let io = |source| Error::Open { path: path.to_owned(), source: Arc::new(redb::Error::Io(source)) };
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(io)?;
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(FILE_MODE)
+        .open(path)
+        .map_err(io)?;
+    file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(io)?;
+    let failed = |error: redb::DatabaseError| match error {
+        redb::DatabaseError::DatabaseAlreadyOpen | redb::DatabaseError::LockProtocolMismatch => {
+            Error::InUse { path: path.to_owned() }
+        }
+        other => Error::Open { path: path.to_owned(), source: Arc::new(other.into()) },
+    };
+    let backend = FileBackend::new(file).map_err(failed)?;
+    let database =
+        redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    Ok(database)
+}
+
+#[cfg(test)]
+mod tests;
