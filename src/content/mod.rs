@@ -208,9 +208,10 @@ impl Store {
         let mut digests = Vec::new();
         for entry in std::fs::read_dir(&self.0.blobs).map_err(failed())? {
             let name = entry.map_err(failed())?.file_name();
-            match name.to_str().map(Digest::from_hex) {
-                Some(Ok(digest)) => digests.push(digest),
-                Some(Err(_)) | None => tracing::warn!(?name, "not a blob, left alone"),
+            if let Some(Ok(digest)) = name.to_str().map(Digest::from_hex) {
+                digests.push(digest);
+            } else {
+                tracing::warn!(?name, "not a blob, left alone");
             }
         }
         Ok(digests)

@@ -22,6 +22,24 @@ pub enum Error {
         /// How many characters followed the colon.
         digits: usize,
     },
+    /// Not of Docker's grammar.
+    #[error("invalid reference format")]
+    ReferenceFormat,
+    /// A repository's path with upper-case letters.
+    #[error("invalid reference format: repository name ({path}) must be lowercase")]
+    ReferenceCase {
+        /// The path, with `library/` where it was added.
+        path: String,
+    },
+    /// A name that cannot be told from an id.
+    #[error("invalid repository name ({name}), cannot specify 64-byte hexadecimal strings")]
+    ReferenceHex {
+        /// The name.
+        name: String,
+    },
+    /// A repository's path that is too long.
+    #[error("repository name must not be more than {} characters", super::reference::PATH_MAX_BYTES)]
+    ReferenceLength,
     /// More bytes than any honest manifest has.
     #[error("the manifest has {bytes} bytes, at most {} are allowed", super::MANIFEST_MAX_BYTES)]
     ManifestTooLarge {
@@ -50,6 +68,10 @@ impl Classified for Error {
             Self::DigestFormat
             | Self::DigestAlgorithm { .. }
             | Self::DigestLength { .. }
+            | Self::ReferenceFormat
+            | Self::ReferenceCase { .. }
+            | Self::ReferenceHex { .. }
+            | Self::ReferenceLength
             | Self::ManifestTooLarge { .. }
             | Self::ManifestType { .. }
             | Self::Manifest { .. } => Kind::Invalid,
