@@ -8,6 +8,8 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod api;
+pub mod app;
 pub mod config;
 pub mod content;
 pub mod error;

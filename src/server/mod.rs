@@ -79,10 +79,11 @@ struct Shared {
 }
 
 impl Server {
-    /// Begins to answer on all sockets. Must be called inside the tokio runtime.
-    pub fn start(listeners: Listeners, service: impl Answers) -> Self {
+    /// Begins to answer on all sockets, until it is drained; that cancels `closing`, which the service's endless
+    /// answers must watch. Must be called inside the tokio runtime.
+    pub fn start(listeners: Listeners, service: impl Answers, closing: CancellationToken) -> Self {
         let shared = Shared {
-            closing: CancellationToken::new(),
+            closing,
             tasks: TaskTracker::new(),
             slots: Arc::new(Semaphore::new(max_connections())),
             ended: Arc::new(Notify::new()),
@@ -93,11 +94,6 @@ impl Server {
             tokio::spawn(accept(socket, shared, service));
         }
         Self { shared, files }
-    }
-
-    /// A token that is cancelled when the server begins to drain: what streams without an end must watch it.
-    pub fn closing(&self) -> CancellationToken {
-        self.shared.closing.clone()
     }
 
     /// Stops accepting, lets running requests finish for at most `timeout` (`None`: as long as it takes), and removes
