@@ -8,6 +8,9 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod api;
+pub mod app;
+pub mod config;
 pub mod content;
 pub mod drivers;
 pub mod error;
@@ -15,4 +18,5 @@ pub mod events;
 pub mod oci;
 pub mod paths;
 pub mod runtime;
+pub mod server;
 pub mod state;
