@@ -3,152 +3,17 @@
 //! The monitor is a process of its own with signals and descriptors of its own, so it is the built program, not the
 //! test binary: each run has cargo build it first (nothing to do when it is fresh).
 
+mod ground;
+
 use super::*;
 use crate::error::chain;
-use crate::paths::{ExecRoot, PluginExec};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use oci_spec::runtime::Spec;
+use ground::{Ground, HOST_PIDS, OWN_PIDS, PATIENCE, fake_runtime};
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
-/// Waiting for something that happens in milliseconds, when it does not.
-const PATIENCE: Duration = Duration::from_mins(1);
 /// Names the directory for the test binary that is started as a daemon to be killed.
 const DAEMON_DIR: &str = "DOCKPLUG_TEST_DAEMON_DIR";
-
-fn dockplugd() -> &'static Path {
-    static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let build = Command::new(cargo)
-            .args(["build", "--quiet", "--bin", "dockplugd", "--message-format=json", "--manifest-path"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(build.status.success());
-        build
-            .stdout
-            .split(|byte| *byte == b'\n')
-            .filter_map(|line| serde_json::from_slice::<serde_json::Value>(line).ok())
-            .find_map(|message| message.get("executable")?.as_str().map(PathBuf::from))
-            .expect("cargo names the program")
-    })
-}
-
-/// One container's place: a root file system with busybox, removed with whatever runs in it.
-struct Ground {
-    dir: PathBuf,
-    temporary: Option<tempfile::TempDir>,
-}
-
-impl Ground {
-    fn new() -> Self {
-        let temporary = tempfile::tempdir().unwrap();
-        let dir = temporary.path().to_owned();
-        let rootfs = dir.join("rootfs");
-        for name in ["bin", "proc", "dev", "tmp"] {
-            std::fs::create_dir_all(rootfs.join(name)).unwrap();
-        }
-        std::fs::copy("/bin/busybox", rootfs.join("bin/busybox")).expect("apt-get install busybox-static");
-        Self { dir, temporary: Some(temporary) }
-    }
-
-    fn existing(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), temporary: None }
-    }
-
-    fn id(&self) -> String {
-        self.dir.file_name().unwrap().to_string_lossy().trim_start_matches('.').to_owned()
-    }
-
-    fn exec(&self) -> PluginExec {
-        ExecRoot::new(self.dir.join("exec")).plugin("p")
-    }
-
-    fn desk(&self) -> record::Desk {
-        record::Desk::new(self.exec().monitor())
-    }
-
-    fn log(&self) -> PathBuf {
-        self.dir.join("log")
-    }
-
-    fn launcher(&self) -> Launcher {
-        let runc = RuntimeProgram::find("runc", &std::env::var_os("PATH").unwrap_or_default()).unwrap();
-        Launcher::new(dockplugd().to_owned(), runc, self.dir.join("runtime"))
-    }
-
-    fn spec(&self, args: &[&str], namespaces: &[&str]) -> Spec {
-        spec(&self.dir.join("rootfs"), &self.id(), args, namespaces)
-    }
-
-    async fn start_spec(&self, spec: &Spec) -> Result<Process> {
-        self.launcher().start(Start { id: self.id(), exec: self.exec(), log: self.log(), spec }).await
-    }
-
-    async fn start(&self, script: &str) -> Process {
-        self.start_spec(&self.spec(&["/bin/busybox", "sh", "-c", script], OWN_PIDS)).await.unwrap()
-    }
-
-    /// Waits until the container has written a line that ends so.
-    fn wrote(&self, end: &str) {
-        let changes = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
-        changes.add_watch(&self.log(), AddWatchFlags::IN_MODIFY).unwrap();
-        while !tail(&self.log(), 100).iter().any(|line| line.log.trim_end().ends_with(end)) {
-            let mut fds = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
-            let changed = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
-            assert_eq!(changed, 1, "{end:?} was never written: {:?}", tail(&self.log(), 100));
-            changes.read_events().unwrap();
-        }
-    }
-
-    fn known_to_runc(&self) -> bool {
-        self.dir.join("runtime").join(self.id()).exists()
-    }
-
-    fn monitor_pid(&self) -> i32 {
-        std::fs::read_to_string(self.desk().lock()).unwrap().parse().unwrap()
-    }
-}
-
-impl Drop for Ground {
-    fn drop(&mut self) {
-        if self.known_to_runc() && self.temporary.is_some() {
-            let root = self.dir.join("runtime");
-            let _ =
-                Command::new("runc").arg("--root").arg(root).args(["delete", "--force", &self.id()]).status();
-        }
-    }
-}
-
-const OWN_PIDS: &[&str] = &["pid", "mount", "ipc", "uts"];
-const HOST_PIDS: &[&str] = &["mount", "ipc", "uts"];
-
-fn spec(rootfs: &Path, id: &str, args: &[&str], namespaces: &[&str]) -> Spec {
-    let namespaces: Vec<_> = namespaces.iter().map(|kind| serde_json::json!({ "type": kind })).collect();
-    serde_json::from_value(serde_json::json!({
-        "ociVersion": "1.0.2",
-        "root": { "path": rootfs },
-        "process": {
-            "terminal": false, "cwd": "/", "args": args, "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 },
-            "capabilities": { "bounding": ["CAP_KILL"], "effective": ["CAP_KILL"], "permitted": ["CAP_KILL"] },
-        },
-        "mounts": [
-            { "destination": "/proc", "type": "proc", "source": "proc" },
-            { "destination": "/dev", "type": "tmpfs", "source": "tmpfs" },
-        ],
-        "linux": {
-            "cgroupsPath": format!("/dockplug-test-{id}"), "namespaces": namespaces,
-            "resources": { "memory": { "limit": 64 << 20 } },
-        },
-    }))
-    .unwrap()
-}
 
 fn alive(pid: i32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
@@ -333,15 +198,6 @@ async fn a_container_whose_monitor_is_killed_is_gone_and_told_as_lost() {
     assert!(!alive(pid) && !ground.known_to_runc());
     let later = ground.launcher().attach(&ground.id(), &ground.exec()).await.unwrap().unwrap();
     assert_eq!((later.exit(), later.pid()), (Some(exit), pid));
-}
-
-/// A runtime that does what a test says: a shell script that sees the command line.
-fn fake_runtime(ground: &Ground, script: &str, deadlines: record::Deadlines) -> Launcher {
-    let path = ground.dir.join("fake");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let program = RuntimeProgram::find(path.to_str().unwrap(), std::ffi::OsStr::new("")).unwrap();
-    Launcher::new(dockplugd().to_owned(), program, ground.dir.join("runtime")).with_deadlines(deadlines)
 }
 
 async fn refusal(ground: &Ground, launcher: &Launcher) -> String {
