@@ -18,3 +18,6 @@ pub mod oci;
 pub mod paths;
 pub mod server;
 pub mod state;
+
+#[cfg(test)]
+mod tidy;
