@@ -12,10 +12,12 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod content;
+pub mod drivers;
 pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
+pub mod runtime;
 pub mod server;
 pub mod state;
 

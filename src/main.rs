@@ -16,6 +16,9 @@ const MAX_BLOCKING_THREADS: usize = 64;
 const STACK_BYTES: usize = 1024 * 1024;
 
 fn main() -> ExitCode {
+    if let Some(code) = dockplug::runtime::monitor::dispatch() {
+        return code;
+    }
     let args = Args::parse();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
