@@ -20,3 +20,6 @@ pub mod paths;
 pub mod runtime;
 pub mod server;
 pub mod state;
+
+#[cfg(test)]
+mod tidy;
