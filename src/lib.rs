@@ -13,4 +13,5 @@ pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
+pub mod plugins;
 pub mod state;
