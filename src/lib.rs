@@ -15,3 +15,4 @@ pub mod events;
 pub mod oci;
 pub mod paths;
 pub mod state;
+pub mod volumes;
