@@ -109,8 +109,8 @@ async fn creates_at_once_ask_the_plugin_once() {
     });
     let creates = (0..10).map(|_| rig.create("v1", "fake:latest"));
     assert!(futures_util::future::join_all(creates).await.iter().all(Result::is_ok));
-    let created = rig.plugins[0].methods().into_iter().filter(|method| method == "Create").count();
-    assert_eq!((created, rig.told().len(), rig.drivers.leases("fake")), (1, 1, 1));
+    let asked = rig.plugins[0].methods().into_iter().filter(|method| method == "Create").count();
+    assert_eq!((asked, rig.told().len(), rig.drivers.leases("fake")), (1, 1, 1));
 }
 
 #[tokio::test]
