@@ -62,13 +62,13 @@ impl Volumes {
     pub(super) async fn anywhere(&self, name: &str) -> Option<(Arc<Driver>, Volume)> {
         let deadline = self.0.list_deadline;
         let ask = |driver: Arc<Driver>| async move {
-            match tokio::time::timeout(deadline, driver.get(name)).await {
-                Ok(Ok(Some(found))) => {
-                    let volume = told(&driver, found, None);
-                    Some((driver, volume))
-                }
-                Ok(Ok(None) | Err(_)) | Err(_) => None,
-            }
+            let answer = async {
+                let found = driver.get(name).await.ok().flatten()?;
+                driver.capabilities().await;
+                Some(told(&driver, found, None))
+            };
+            let volume = tokio::time::timeout(deadline, answer).await.ok().flatten()?;
+            Some((driver, volume))
         };
         let mut asked: FuturesOrdered<_> = self.0.drivers.live().into_iter().map(ask).collect();
         while let Some(answer) = asked.next().await {

@@ -75,7 +75,8 @@ async fn a_plugins_volume_is_made_recorded_and_removed() {
 async fn what_the_plugin_has_already_is_adopted() {
     let mut rig = Rig::new();
     rig.plug("fake:latest", having(&["old"]));
-    assert_eq!(rig.volumes.inspect("old").await.unwrap().driver, "fake:latest");
+    let found = rig.volumes.inspect("old").await.unwrap();
+    assert_eq!((found.driver.as_str(), found.reach, &found.labels), ("fake:latest", Reach::Global, &None));
     rig.create("old", "fake").await.unwrap();
     assert!(!rig.plugins[0].methods().contains(&"Create".to_owned()));
     assert_eq!(rig.told(), [event("create", "old", "fake:latest")]);
