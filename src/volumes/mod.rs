@@ -34,7 +34,7 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Volumes {
     ///
     /// # Errors
     /// The records or the directory cannot be read, or a volume's directory cannot be made again.
-    pub fn open(store: Store, drivers: Drivers, events: Bus, root: PathBuf) -> Result<Self> {
+    pub fn open(store: Store, drivers: Drivers, events: Bus, root: &Path) -> Result<Self> {
         Self::open_with(store, drivers, events, root, LIST_DEADLINE)
     }
 
@@ -118,7 +118,7 @@ impl Volumes {
         store: Store,
         drivers: Drivers,
         events: Bus,
-        root: PathBuf,
+        root: &Path,
         list_deadline: Duration,
     ) -> Result<Self> {
         let records = store.load(VOLUMES).map_err(Error::State)?;
