@@ -94,15 +94,17 @@ fn a_stream_with_an_end_in_the_past_ends() {
 }
 
 #[test]
-fn a_pruned_volume_is_told_twice_over() {
+fn a_prune_is_told_when_it_is_over() {
     let daemon = Daemon::start();
     let mut stream = listen(&daemon, "?filters=%7B%22type%22%3A%5B%22volume%22%5D%7D");
     assert_eq!(daemon.volume(&json!({"Name": "v1"})).status, 201);
     assert_eq!(daemon.http().ask("POST", "/v1.41/volumes/prune").status, 200);
     let seen = follow(&mut stream, ("volume", "prune"));
     let actions: Vec<_> = seen.iter().map(|(_, action, id, _)| (action.as_str(), id.as_str())).collect();
-    assert_eq!(actions, [("create", "v1"), ("destroy", "v1"), ("prune", "")]);
-    assert_eq!(seen[2].3, json!({"reclaimed": "0"}));
+    // dockerd 20.10 tells of no volume that is pruned, moby's main branch does.
+    let expected = [("create", "v1"), ("destroy", "v1"), ("prune", "")];
+    assert!(actions == expected || !daemon.is_ours() && actions == [expected[0], expected[2]], "{actions:?}");
+    assert_eq!(seen.last().unwrap().3, json!({"reclaimed": "0"}));
 }
 
 #[test]

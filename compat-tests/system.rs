@@ -55,7 +55,9 @@ fn every_answer_says_who_answers() {
     for target in ["/plugins", "/volumes", "/plugins/nope/json", "/nope"] {
         let answer = daemon.http().ask("GET", target);
         for header in ["Api-Version", "Ostype", "Server", "Docker-Experimental"] {
-            assert!(answer.header(header).is_some(), "{header} of {target}");
+            // dockerd forgets them where it knows no route.
+            let forgotten = !daemon.is_ours() && target == "/nope";
+            assert!(answer.header(header).is_some() || forgotten, "{header} of {target}");
         }
         assert_eq!(answer.header("Content-Type"), Some("application/json"), "{target}");
         assert!(answer.text().ends_with('\n'), "{target}: {}", answer.text());
@@ -141,7 +143,7 @@ fn a_client_that_half_closes_gets_its_answer() {
 
 #[test]
 fn a_client_that_hangs_up_does_not_cancel_what_it_asked_for() {
-    let daemon = Daemon::start();
+    let Some(daemon) = Daemon::ours() else { return };
     let body = "{\"Name\":\"data\"}";
     let request = format!(
         "POST /volumes/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
