@@ -8,6 +8,7 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod content;
 pub mod error;
 pub mod events;
 pub mod oci;

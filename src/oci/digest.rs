@@ -68,8 +68,11 @@ impl FromStr for Digest {
         if algorithm == ALGORITHM {
             return if hex.is_empty() { Err(Error::DigestFormat) } else { Self::from_hex(hex) };
         }
-        let known_form = |c: char| c.is_ascii_alphanumeric() || "+._-".contains(c);
-        if algorithm.is_empty() || hex.is_empty() || !algorithm.chars().all(known_form) {
+        let part = |part: &str| {
+            !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        };
+        let encoded = |b: u8| b.is_ascii_alphanumeric() || b"=_-".contains(&b);
+        if !algorithm.split(['.', '+', '_', '-']).all(part) || hex.is_empty() || !hex.bytes().all(encoded) {
             return Err(Error::DigestFormat);
         }
         Err(Error::DigestAlgorithm { algorithm: algorithm.chars().take(ALGORITHM_SHOWN_MAX).collect() })
@@ -213,7 +216,9 @@ mod tests {
             (format!("sha256:{}", &hex[1..]), Error::DigestLength { digits: 63 }),
             (format!("sha256:{hex}0"), Error::DigestLength { digits: 65 }),
             (format!("sha256:../{hex}"), Error::DigestLength { digits: 67 }),
-            (format!("SHA256:{hex}"), Error::DigestAlgorithm { algorithm: "SHA256".to_owned() }),
+            (format!("SHA256:{hex}"), Error::DigestFormat),
+            (format!("sha512..:{hex}"), Error::DigestFormat),
+            (format!("sha512:{hex}/.."), Error::DigestFormat),
             (format!("sha512:{hex}{hex}"), Error::DigestAlgorithm { algorithm: "sha512".to_owned() }),
             (format!("{}:0", "a".repeat(99)), Error::DigestAlgorithm { algorithm: "a".repeat(32) }),
         ];

@@ -7,9 +7,15 @@
 
 mod digest;
 mod error;
+mod manifest;
+mod media_type;
+mod reference;
 
 pub use digest::{DiffId, Digest, Hasher};
 pub use error::Error;
+pub use manifest::{CONFIG_MAX_BYTES, Descriptor, LAYERS_MAX, MANIFEST_MAX_BYTES, Manifest};
+pub use media_type::MediaType;
+pub use reference::Reference;
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -110,7 +110,7 @@ fn what_waits_shares_one_transaction() {
     .unwrap();
     let (sender, receiver) = mpsc::channel();
     let mut answers = Vec::new();
-    for key in 0..writer::GROUP_MAX + 1 {
+    for key in 0..=writer::GROUP_MAX {
         let (answer, waiting) = oneshot::channel();
         sender.send(Job::Commit { change: number(format!("{key:04}"), 0), answer }).unwrap();
         answers.push(waiting);
@@ -172,7 +172,7 @@ fn what_was_acknowledged_survives_a_kill() {
         acknowledged.extend(line.split_once(ACKNOWLEDGED).map(|(_, key)| key.to_owned()));
         acknowledged.len()
     };
-    while let Some(line) = lines.next() {
+    for line in lines.by_ref() {
         if take(line) == ENOUGH {
             break;
         }
