@@ -13,4 +13,5 @@ pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
+pub mod registry;
 pub mod state;

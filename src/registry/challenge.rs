@@ -86,18 +86,14 @@ impl<'a> Rest<'a> {
         self.skip(|c| c.is_ascii_whitespace());
         self.0 = self.0.strip_prefix('=')?;
         self.skip(|c| c.is_ascii_whitespace());
-        match self.0.strip_prefix('"') {
-            Some(quoted) => {
-                self.0 = quoted;
-                self.quoted().map(|value| (name, value))
-            }
-            None => {
-                let end = self.0.find([',', ' ', '\t', '"']).unwrap_or(self.0.len());
-                let (value, rest) = self.0.split_at(end);
-                self.0 = rest;
-                Some((name, value.to_owned()))
-            }
+        if let Some(quoted) = self.0.strip_prefix('"') {
+            self.0 = quoted;
+            return self.quoted().map(|value| (name, value));
         }
+        let end = self.0.find([',', ' ', '\t', '"']).unwrap_or(self.0.len());
+        let (value, rest) = self.0.split_at(end);
+        self.0 = rest;
+        Some((name, value.to_owned()))
     }
 
     /// The inside of a quoted string up to its closing quote, which must be there.
@@ -165,7 +161,10 @@ mod tests {
                 &["Negotiate, Basic realm=\"a, Bearer realm=x\", Bearer realm=\"http://b\""],
                 vec![Challenge::Basic, bearer("http://b", None)],
             ),
-            (&["Basic realm=x", "Bearer realm=\"http://b\""], vec![Challenge::Basic, bearer("http://b", None)]),
+            (
+                &["Basic realm=x", "Bearer realm=\"http://b\""],
+                vec![Challenge::Basic, bearer("http://b", None)],
+            ),
             (&[r#"Bearer realm="http://a/\"q\\""#], vec![bearer(r#"http://a/"q\"#, None)]),
             (&["Bearer service=\"no realm\""], vec![]),
             (&["Bearer realm=\"never closed"], vec![]),

@@ -19,7 +19,7 @@ pub struct Credentials {
     pub username: String,
     /// The password that belongs to it.
     pub password: String,
-    /// A refresh token, exchanged for access tokens by OAuth2.
+    /// A refresh token, exchanged for access tokens by OAuth 2.
     pub identity_token: String,
     /// An access token, sent to the registry as it is.
     pub registry_token: String,
@@ -62,12 +62,13 @@ impl Credentials {
 
     /// `text` without any secret of ours, should somebody have echoed one.
     pub(super) fn scrub(&self, text: &str) -> String {
-        let basic = if self.password.is_empty() { String::new() } else { self.basic().split_off("Basic ".len()) };
+        let basic =
+            if self.password.is_empty() { String::new() } else { self.basic().split_off("Basic ".len()) };
         let secrets = [&self.password, &self.identity_token, &self.registry_token, &basic];
-        secrets.into_iter().filter(|secret| secret.len() >= SECRET_SHORTEST_BYTES).fold(
-            text.to_owned(),
-            |text, secret| text.replace(secret.as_str(), "***"),
-        )
+        secrets
+            .into_iter()
+            .filter(|secret| secret.len() >= SECRET_SHORTEST_BYTES)
+            .fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
     }
 
     fn parts(&self) -> [&str; 4] {
@@ -115,7 +116,8 @@ impl Account {
         let wire = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(json).ok()?;
         // Go takes keys in any case and null for nothing.
         let lower = wire.into_iter().filter(|(_, value)| !value.is_null());
-        let lower: serde_json::Map<_, _> = lower.map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
+        let lower: serde_json::Map<_, _> =
+            lower.map(|(key, value)| (key.to_ascii_lowercase(), value)).collect();
         let wire: Wire = serde_json::from_value(lower.into()).ok()?;
         let (mut username, mut password) = (wire.username, wire.password);
         if username.is_empty()
@@ -170,7 +172,10 @@ mod tests {
         for header in spellings.iter().chain([&URL_SAFE_NO_PAD.encode(json)]) {
             let account = Account::from_header(header).unwrap();
             assert_eq!(account.server_address, "localhost:5000");
-            assert_eq!((account.credentials.username.as_str(), account.credentials.password.as_str()), ("ö?>?>", "pass>>??"));
+            assert_eq!(
+                (account.credentials.username.as_str(), account.credentials.password.as_str()),
+                ("ö?>?>", "pass>>??")
+            );
         }
     }
 
@@ -186,7 +191,8 @@ mod tests {
 
     #[test]
     fn keys_in_any_case_nulls_and_the_combined_field() {
-        let account = Account::from_json(br#"{"Username":null,"Auth":"YW5uOmJvYjpj","IdentityToken":"t","email":"x"}"#);
+        let account =
+            Account::from_json(br#"{"Username":null,"Auth":"YW5uOmJvYjpj","IdentityToken":"t","email":"x"}"#);
         let credentials = account.unwrap().credentials;
         assert_eq!(credentials.username, "ann");
         assert_eq!(credentials.password, "bob:c");
@@ -202,7 +208,10 @@ mod tests {
             registry_token: String::new(),
         };
         let debug = format!("{credentials:?}");
-        assert!(!debug.contains("ann") && !debug.contains("hunter22") && !debug.contains("refresh"), "{debug}");
+        assert!(
+            !debug.contains("ann") && !debug.contains("hunter22") && !debug.contains("refresh"),
+            "{debug}"
+        );
         let echoed = format!("bad password hunter22 or {} or refresh-me for ann", credentials.basic());
         assert_eq!(credentials.scrub(&echoed), "bad password *** or Basic *** or *** for ann");
     }

@@ -13,7 +13,7 @@ use crate::error::{Classified, Kind};
 use crate::oci;
 
 /// The result of everything in this room that can fail.
-pub type Result<T> = std::result::Result<T, Error>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why an operation on a registry failed.
 #[derive(Debug, thiserror::Error)]
@@ -150,7 +150,9 @@ pub enum Error {
         words: String,
     },
     /// The repository is not there, or hidden.
-    #[error("pull access denied for {name}, repository does not exist or may require 'docker login': {words}")]
+    #[error(
+        "pull access denied for {name}, repository does not exist or may require 'docker login': {words}"
+    )]
     PullDenied {
         /// Its familiar name, without a tag.
         name: String,
@@ -255,7 +257,10 @@ pub enum Error {
         reason: String,
     },
     /// An index that has nothing for this machine.
-    #[error("no matching manifest for {wanted} in the manifest list entries, which are for {}", list(available))]
+    #[error(
+        "no matching manifest for {wanted} in the manifest list entries, which are for {}",
+        list(available)
+    )]
     NoPlatform {
         /// This machine's platform.
         wanted: String,

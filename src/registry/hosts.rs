@@ -23,7 +23,7 @@ const CERTIFICATE_DIRECTORIES: [&str; 2] = ["/etc/docker/certs.d", "/etc/dockplu
 #[derive(Debug, Clone)]
 pub struct Hosts {
     insecure_networks: Vec<Network>,
-    insecure_hosts: BTreeSet<String>,
+    insecure_names: BTreeSet<String>,
     mirrors: Vec<Endpoint>,
     certificate_directories: Vec<PathBuf>,
 }
@@ -63,7 +63,7 @@ impl Default for Hosts {
         let loopback = [(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
         Self {
             insecure_networks: loopback.map(|(base, bits)| Network { base, bits }).to_vec(),
-            insecure_hosts: BTreeSet::from(["localhost".to_owned()]),
+            insecure_names: BTreeSet::from(["localhost".to_owned()]),
             mirrors: Vec::new(),
             certificate_directories: CERTIFICATE_DIRECTORIES.map(PathBuf::from).to_vec(),
         }
@@ -115,14 +115,17 @@ impl Hosts {
     /// clear. A name that could not be resolved has no addresses and can only be listed by name.
     pub fn is_insecure(&self, host: &str, addresses: &[IpAddr]) -> bool {
         let name = name_of(host);
-        self.insecure_hosts.contains(host)
+        self.insecure_names.contains(host)
             || name == "localhost"
             || addresses.iter().copied().chain(literal(name)).any(|address| self.in_networks(address))
     }
 
     /// Whether the addresses of `host` can change the answer of [`Hosts::is_insecure`].
     pub(super) fn wants_addresses(&self, host: &str) -> bool {
-        !is_docker_io(host) && host != DOCKER_IO_HOST && literal(name_of(host)).is_none() && !self.is_insecure(host, &[])
+        !is_docker_io(host)
+            && host != DOCKER_IO_HOST
+            && literal(name_of(host)).is_none()
+            && !self.is_insecure(host, &[])
     }
 
     /// The directories where `host`'s certificates may lie; none when its name is not fit for a path.
@@ -139,14 +142,17 @@ impl Hosts {
     }
 
     fn add_insecure(&mut self, registry: &str) -> Result<()> {
-        let refused = |reason: &str| Error::InsecureRegistry { registry: shown(registry), reason: reason.to_owned() };
+        let refused =
+            |reason: &str| Error::InsecureRegistry { registry: shown(registry), reason: reason.to_owned() };
         if registry.starts_with('-') || registry.ends_with('-') {
             return Err(refused("cannot begin or end with a hyphen"));
         }
         // dockerd forgives a scheme here, whatever its case.
         let bare = ["http://", "https://"]
             .iter()
-            .find(|scheme| registry.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme)))
+            .find(|scheme| {
+                registry.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+            })
             .map_or(registry, |scheme| registry.get(scheme.len()..).unwrap_or_default());
         if bare.contains("://") {
             return Err(refused("should not contain '://'"));
@@ -160,7 +166,7 @@ impl Hosts {
         if !is_host_and_port(bare) {
             return Err(refused("is not valid: expected host[:port] or a network as 10.0.0.0/8"));
         }
-        self.insecure_hosts.insert(bare.to_owned());
+        self.insecure_names.insert(bare.to_owned());
         Ok(())
     }
 }
@@ -293,9 +299,17 @@ mod tests {
 
     #[test]
     fn endpoints_in_the_order_to_try_them() {
-        let hosts = hosts(&["reg.lan:5000", "10.0.0.0/8", "HTTP://old.lan"], &["https://m.example/", "http://m2:8080"]).unwrap();
+        let hosts = hosts(
+            &["reg.lan:5000", "10.0.0.0/8", "HTTP://old.lan"],
+            &["https://m.example/", "http://m2:8080"],
+        )
+        .unwrap();
         let table: [(&str, Access, &[&str]); 9] = [
-            ("docker.io", Access::Pull, &["https://m.example", "http://m2:8080", "https://registry-1.docker.io"]),
+            (
+                "docker.io",
+                Access::Pull,
+                &["https://m.example", "http://m2:8080", "https://registry-1.docker.io"],
+            ),
             ("docker.io", Access::Push, &["https://registry-1.docker.io"]),
             ("index.docker.io", Access::Push, &["https://registry-1.docker.io"]),
             ("ghcr.io", Access::Pull, &["https://ghcr.io"]),
@@ -313,6 +327,8 @@ mod tests {
 
     #[test]
     fn insecure_by_name_literal_and_resolved_address() {
+        let everything = hosts(&["0.0.0.0/0"], &[]).unwrap();
+        assert!(everything.is_insecure("8.8.8.8", &[]));
         let hosts = hosts(&["192.168.0.0/16", "fd00::/8", "reg.lan"], &[]).unwrap();
         let v4 = |text: &str| vec![text.parse::<IpAddr>().unwrap()];
         let table = [
@@ -333,8 +349,6 @@ mod tests {
         for (host, addresses, expected) in table {
             assert_eq!(hosts.is_insecure(host, &addresses), expected, "{host} {addresses:?}");
         }
-        let everything = super::tests::hosts(&["0.0.0.0/0"], &[]).unwrap();
-        assert!(everything.is_insecure("8.8.8.8", &[]));
     }
 
     #[test]
@@ -368,7 +382,9 @@ mod tests {
 
     #[test]
     fn hosts_are_split_from_ports() {
-        for (host, name) in [("a:1", "a"), ("a", "a"), ("[::1]:5", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1"), ("[x", "[x")] {
+        for (host, name) in
+            [("a:1", "a"), ("a", "a"), ("[::1]:5", "[::1]"), ("[::1]", "[::1]"), ("::1", "::1"), ("[x", "[x")]
+        {
             assert_eq!(name_of(host), name);
         }
     }

@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-/// No manifest, index or configuration above this is read.
-pub const MANIFEST_LIMIT_BYTES: usize = 4 * 1024 * 1024;
 /// How much of a refusal's body is read to find the registry's words.
 pub(super) const REFUSAL_LIMIT_BYTES: usize = 64 * 1024;
 /// How much of the registry's words goes into one of our errors.
@@ -24,9 +22,9 @@ pub(super) const ATTEMPTS_MAX: u32 = 5;
 /// A download that broke and has brought this much since is as good as one that never broke.
 pub(super) const PROGRESS_FORGIVES_BYTES: u64 = 1024 * 1024;
 /// A `Retry-After` beyond this is not waited for: the refusal is told at once.
-pub(super) const RETRY_AFTER_LONGEST: Duration = Duration::from_secs(60);
+pub(super) const RETRY_AFTER_LONGEST: Duration = Duration::from_mins(1);
 /// A token without a lifetime lives this long (the token specification's default).
-pub(super) const TOKEN_LIFETIME: Duration = Duration::from_secs(60);
+pub(super) const TOKEN_LIFETIME: Duration = Duration::from_mins(1);
 /// A token is renewed when less than this is left of it, so that it does not expire on the way.
 pub(super) const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 /// How long finding the addresses of a name may take before it counts as having none.
@@ -53,9 +51,9 @@ impl Default for Pace {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
-            first_byte: Duration::from_secs(60),
-            idle: Duration::from_secs(60),
-            commit: Duration::from_secs(300),
+            first_byte: Duration::from_mins(1),
+            idle: Duration::from_mins(1),
+            commit: Duration::from_mins(5),
             pause: Duration::from_millis(500),
             pause_longest: Duration::from_secs(10),
         }

@@ -17,7 +17,9 @@ const SHOWN_CHARS: usize = 256;
 /// [`Error::Location`].
 pub(super) fn resolve(base: &Url, headers: &HeaderMap) -> Result<Url> {
     let Some(value) = headers.get(LOCATION) else { return Err(refused(base, "", "there is no Location")) };
-    let text = value.to_str().map_err(|_| refused(base, &String::from_utf8_lossy(value.as_bytes()), "it is no text"))?;
+    let text = value
+        .to_str()
+        .map_err(|_| refused(base, &String::from_utf8_lossy(value.as_bytes()), "it is no text"))?;
     let of_url = |c: char| c.is_ascii_graphic() && !"\"<>\\^`{|}".contains(c);
     if text.is_empty() || !text.chars().all(of_url) {
         return Err(refused(base, text, "it is no URL"));
@@ -72,8 +74,17 @@ mod tests {
     #[test]
     fn what_is_no_place_is_an_error_and_not_a_panic() {
         let table: [&[u8]; 11] = [
-            b"", b"not a url", b"http://", b"https://[::1", b"ftp://a/x", b"file:///etc/passwd", b"javascript:alert(1)",
-            b"http://user:secret@a/x", b"http://a:99999/", b"\xff\xfe", b"http://{}/",
+            b"",
+            b"not a url",
+            b"http://",
+            b"https://[::1",
+            b"ftp://a/x",
+            b"file:///etc/passwd",
+            b"javascript:alert(1)",
+            b"http://user:secret@a/x",
+            b"http://a:99999/",
+            b"\xff\xfe",
+            b"http://{}/",
         ];
         for location in table {
             let error = resolved(location).unwrap_err();
@@ -86,7 +97,9 @@ mod tests {
 
     #[test]
     fn a_query_is_not_told() {
-        assert!(!refused(&Url::parse("http://a").unwrap(), "http://b/?sig=TOP", "no").to_string().contains("TOP"));
+        assert!(
+            !refused(&Url::parse("http://a").unwrap(), "http://b/?sig=TOP", "no").to_string().contains("TOP")
+        );
         assert_eq!(shown(&Url::parse("http://u:p@b:81/x?sig=TOP#f").unwrap()), "http://b:81/x");
     }
 }

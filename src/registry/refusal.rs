@@ -28,31 +28,24 @@ pub(super) struct Refusal {
     pub(super) code: String,
     /// `denied: requested access to the resource is denied`.
     pub(super) words: String,
-    /// How long we are to stay away.
-    pub(super) retry_after: Option<Duration>,
 }
 
 /// What was asked for when it was refused.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Asked<'a> {
     /// A manifest, by the familiar reference and the familiar name.
-    Manifest {
-        reference: &'a str,
-        name: &'a str,
-    },
+    Manifest { reference: &'a str, name: &'a str },
     /// A blob of the repository `name`.
-    Blob {
-        digest: crate::oci::Digest,
-        name: &'a str,
-    },
+    Blob { digest: crate::oci::Digest, name: &'a str },
     /// To write.
     Push,
+    /// Whether somebody may come in at `url`.
+    Login { url: &'a str },
 }
 
 impl Refusal {
     /// Reads the head and the (bounded) body of an answer.
     pub(super) fn read(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
-        let retry_after = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(wait_of);
         let (code, message) = from_challenge(status, headers)
             .or_else(|| from_body(status, body))
             .or_else(|| from_status(status))
@@ -63,17 +56,12 @@ impl Refusal {
             // Go: the code in lower case with blanks, then the message.
             format!("{}: {message}", code.to_lowercase().replace('_', " "))
         };
-        Self { status, code, words: bounded(&words), retry_after }
+        Self { status, code, words: bounded(&words) }
     }
 
-    /// Whether trying the same again later may help.
-    pub(super) fn is_passing(&self) -> bool {
-        matches!(self.status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-    }
-
-    /// Whether the registry knows us and says no, or does not know us.
-    pub(super) fn is_about_access(&self) -> bool {
-        matches!(self.status.as_u16(), 401 | 403)
+    /// Whether the token that came with the request was fine and does not reach this far.
+    pub(super) fn is_about_scope(&self) -> bool {
+        self.code == "DENIED" || self.status == StatusCode::FORBIDDEN
     }
 
     /// The error dockerd tells, given what was asked for.
@@ -83,7 +71,10 @@ impl Refusal {
         let unauthorized = code == "UNAUTHORIZED" || (code.is_empty() && status == StatusCode::UNAUTHORIZED);
         let missing = status == StatusCode::NOT_FOUND;
         match asked {
-            _ if code == "TOOMANYREQUESTS" || status == StatusCode::TOO_MANY_REQUESTS => Error::TooManyRequests { words },
+            Asked::Login { url } => Error::Login { url: url.to_owned(), status },
+            _ if code == "TOOMANYREQUESTS" || status == StatusCode::TOO_MANY_REQUESTS => {
+                Error::TooManyRequests { words }
+            }
             _ if unauthorized => Error::Unauthorized { words },
             Asked::Push if denied => Error::Denied { words },
             Asked::Manifest { name, .. } | Asked::Blob { name, .. } if denied => {
@@ -101,7 +92,17 @@ impl Refusal {
     }
 }
 
-/// How long a `Retry-After` asks us to wait: seconds, or a date from now.
+/// Whether trying the same again later may help.
+pub(super) fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// How long the registry asks us to stay away.
+pub(super) fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
+    headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(wait_of)
+}
+
+/// `Retry-After` is in seconds, or a date.
 fn wait_of(value: &str) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse::<u64>() {
         return Some(Duration::from_secs(seconds));
@@ -178,7 +179,7 @@ fn unexpected(status: StatusCode, body: &[u8]) -> String {
     let body = String::from_utf8_lossy(body);
     let first = body.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
     if !first.is_empty() && !first.starts_with('<') {
-        words.push_str(&format!(": {first}"));
+        words = format!("{words}: {first}");
     }
     words
 }
@@ -196,27 +197,51 @@ mod tests {
     use reqwest::header::{HeaderName, HeaderValue};
 
     fn read(status: u16, headers: &[(HeaderName, &str)], body: &str) -> Refusal {
-        let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
+        let headers =
+            headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()));
         Refusal::read(StatusCode::from_u16(status).unwrap(), &headers.collect(), body.as_bytes())
     }
+
+    type Headers<'a> = &'a [(HeaderName, &'a str)];
 
     #[test]
     fn words_are_the_registrys_in_dockerds_form() {
         let scope = [(WWW_AUTHENTICATE, "Bearer realm=\"http://t\",error=\"insufficient_scope\"")];
         let expired = [(WWW_AUTHENTICATE, "Bearer realm=\"http://t\",error=\"invalid_token\"")];
-        let unauthorized = r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":null}]}"#;
-        let table: [(u16, &[(HeaderName, &str)], &str, &str); 12] = [
-            (404, &[], r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#, "manifest unknown: manifest unknown"),
+        let unauthorized =
+            r#"{"errors":[{"code":"UNAUTHORIZED","message":"authentication required","detail":null}]}"#;
+        let table: [(u16, Headers<'_>, &str, &str); 12] = [
+            (
+                404,
+                &[],
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
+                "manifest unknown: manifest unknown",
+            ),
             (401, &scope, unauthorized, "denied: requested access to the resource is denied"),
             (401, &expired, unauthorized, "unauthorized: authentication required"),
             (401, &[], unauthorized, "unauthorized: authentication required"),
-            (401, &[], r#"{"details":"incorrect username or password"}"#, "unauthorized: incorrect username or password"),
+            (
+                401,
+                &[],
+                r#"{"details":"incorrect username or password"}"#,
+                "unauthorized: incorrect username or password",
+            ),
             (401, &[], "", "unauthorized: authentication required"),
             (403, &[], "<html>", "denied: requested access to the resource is denied"),
             (429, &[], "slow down", "toomanyrequests: too many requests"),
             (502, &[], "<html>x</html>", "received unexpected HTTP status: 502 Bad Gateway"),
-            (500, &[], "\n boom\x1b[31m \nmore", "received unexpected HTTP status: 500 Internal Server Error: boom [31m"),
-            (400, &[], r#"{"errors":[]}"#, "received unexpected HTTP status: 400 Bad Request: {\"errors\":[]}"),
+            (
+                500,
+                &[],
+                "\n boom\x1b[31m \nmore",
+                "received unexpected HTTP status: 500 Internal Server Error: boom [31m",
+            ),
+            (
+                400,
+                &[],
+                r#"{"errors":[]}"#,
+                "received unexpected HTTP status: 400 Bad Request: {\"errors\":[]}",
+            ),
             (400, &[], r#"{"errors":[{"code":1}]}"#, "unknown: unknown"),
         ];
         for (status, headers, body, words) in table {
@@ -231,11 +256,30 @@ mod tests {
         let digest = crate::oci::Digest::of(b"");
         let blob = Asked::Blob { digest, name: "a/b" };
         let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown"}]}"#;
-        let name = r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#;
+        let name =
+            r#"{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}"#;
         let table = [
-            (404, unknown, manifest, Kind::NotFound, "manifest for a/b:1 not found: manifest unknown: manifest unknown"),
-            (404, name, manifest, Kind::NotFound, "repository a/b not found: name unknown: repository name not known to registry"),
-            (403, "", manifest, Kind::NotFound, "pull access denied for a/b, repository does not exist or may require 'docker login': denied: requested access to the resource is denied"),
+            (
+                404,
+                unknown,
+                manifest,
+                Kind::NotFound,
+                "manifest for a/b:1 not found: manifest unknown: manifest unknown",
+            ),
+            (
+                404,
+                name,
+                manifest,
+                Kind::NotFound,
+                "repository a/b not found: name unknown: repository name not known to registry",
+            ),
+            (
+                403,
+                "",
+                manifest,
+                Kind::NotFound,
+                "pull access denied for a/b, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+            ),
             (403, "", Asked::Push, Kind::Forbidden, "denied: requested access to the resource is denied"),
             (401, "", manifest, Kind::Unauthorized, "unauthorized: authentication required"),
             (401, "", Asked::Push, Kind::Unauthorized, "unauthorized: authentication required"),
@@ -252,10 +296,12 @@ mod tests {
 
     #[test]
     fn when_to_come_back() {
-        let after = |value: &str| read(429, &[(RETRY_AFTER, value)], "").retry_after;
+        let after = |value: &str| {
+            wait_asked(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(value).unwrap())]))
+        };
         assert_eq!(after("7"), Some(Duration::from_secs(7)));
         assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        assert!(after("Wed, 21 Oct 2099 07:28:00 GMT") > Some(Duration::from_secs(3600)));
+        assert!(after("Wed, 21 Oct 2099 07:28:00 GMT") > Some(Duration::from_hours(1)));
         assert_eq!(after("soon"), None);
         assert_eq!(after("99999999999999999999"), None);
     }

@@ -58,7 +58,7 @@ impl Certificates {
         let names = names.map_err(failed)?;
         for name in &names {
             let path = directory.join(name);
-            if name.ends_with(".crt") {
+            if name.strip_suffix(".crt").is_some() {
                 self.roots.extend(chain(&path)?);
             } else if let Some(stem) = name.strip_suffix(".cert") {
                 let key = format!("{stem}.key");
@@ -116,7 +116,10 @@ struct Known {
 }
 
 impl Known {
-    fn new(pinned: Vec<CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Result<Self, rustls::Error> {
+    fn new(
+        pinned: Vec<CertificateDer<'static>>,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Self, rustls::Error> {
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for root in &pinned {
@@ -260,7 +263,10 @@ mod tests {
     #[test]
     fn pairs_must_be_whole_and_files_what_they_are_called() {
         let table: [(&[(&str, &str)], &str); 5] = [
-            (&[("client.cert", "")], "missing key client.key for client certificate client.cert. Note that CA certificates should use the extension .crt"),
+            (
+                &[("client.cert", "")],
+                "missing key client.key for client certificate client.cert. Note that CA certificates should use the extension .crt",
+            ),
             (&[("client.key", "")], "missing client certificate client.cert for key client.key"),
             (&[("ca.crt", "not PEM")], "no certificate in it"),
             (&[("a.cert", "x"), ("a.key", "x")], "no certificate in it"),

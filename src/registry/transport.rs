@@ -18,9 +18,9 @@ use tokio::time::timeout;
 use super::error::{Error, Result};
 use super::hosts::{Endpoint, Hosts, host_of, name_of};
 use super::limits::{LOOKUP_LONGEST, Pace, REDIRECTS_MAX, REFUSAL_LIMIT_BYTES};
-use super::location;
-use super::refusal::Refusal;
+use super::refusal::{self, Refusal};
 use super::tls::{self, Certificates};
+use super::{location, retry};
 
 /// How we introduce ourselves.
 const USER_AGENT: &str = concat!("dockplug/", env!("CARGO_PKG_VERSION"));
@@ -80,12 +80,27 @@ impl Transport {
         self.hosts.is_insecure(host, &addresses)
     }
 
+    /// The same for the host of a URL, which does not tell a port that is its scheme's own: both spellings count.
+    async fn is_insecure_url(&self, url: &Url) -> bool {
+        for host in spellings(url) {
+            if self.is_insecure(&host).await {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Sends `outgoing` and waits for the head of the answer, following redirects when asked to.
     pub(super) async fn send(&self, outgoing: Outgoing, follow: Follow) -> Result<Answer> {
         let Outgoing { method, mut url, mut headers, mut body } = outgoing;
         let mut foreign = false;
         for _ in 0..=REDIRECTS_MAX {
-            let one = Outgoing { method: method.clone(), url: url.clone(), headers: headers.clone(), body: body.take() };
+            let one = Outgoing {
+                method: method.clone(),
+                url: url.clone(),
+                headers: headers.clone(),
+                body: body.take(),
+            };
             let response = self.send_one(one).await?;
             let elsewhere = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
             if follow == Follow::Nothing || !elsewhere {
@@ -104,12 +119,41 @@ impl Transport {
         Err(location::refused(&url, url.as_str(), "too many redirects"))
     }
 
+    /// Sends what `make` makes until it is answered for good: again after a pause while the refusal is a passing one,
+    /// or the connection broke. A host that was never `reached` and cannot be connected to fails at once.
+    pub(super) async fn insist(
+        &self,
+        make: impl Fn() -> Outgoing + Sync,
+        follow: Follow,
+        reached: bool,
+    ) -> Result<Answer> {
+        let mut attempt = 1;
+        loop {
+            let outcome = self.send(make(), follow).await;
+            let asked = match &outcome {
+                Ok(answer) if refusal::is_passing(answer.status()) => refusal::wait_asked(answer.headers()),
+                Err(Error::Unreachable { source, .. }) if reached || attempt > 1 || !source.is_connect() => {
+                    None
+                }
+                Ok(_) | Err(_) => return outcome,
+            };
+            let Some(pause) = retry::pause(&self.pace, attempt, asked, retry::chance()) else {
+                return outcome;
+            };
+            match &outcome {
+                Ok(answer) => {
+                    tracing::debug!(url = location::shown(answer.url()), status = %answer.status(), ?pause, "trying again");
+                }
+                Err(error) => tracing::debug!(error = crate::error::chain(error), ?pause, "trying again"),
+            }
+            tokio::time::sleep(pause).await;
+            attempt += 1;
+        }
+    }
+
     /// Refuses to go from TLS into the clear, unless the next host is configured as insecure.
     pub(super) async fn forbid_downgrade(&self, from: &Url, to: &Url) -> Result<()> {
-        if from.scheme() == "https"
-            && to.scheme() != "https"
-            && !self.is_insecure(&host_of(to).unwrap_or_default()).await
-        {
+        if from.scheme() == "https" && to.scheme() != "https" && !self.is_insecure_url(to).await {
             return Err(location::refused(from, to.as_str(), "it leads from https to http"));
         }
         Ok(())
@@ -137,11 +181,8 @@ impl Transport {
         }
         // The connection has a deadline of its own, so this one is about the registry alone.
         let longest = self.pace.connect + self.pace.first_byte;
-        let stalled = || Error::Stalled {
-            url: shown.clone(),
-            phase: "it was to answer",
-            waited: self.pace.first_byte,
-        };
+        let stalled =
+            || Error::Stalled { url: shown.clone(), phase: "it was to answer", waited: self.pace.first_byte };
         timeout(longest, sent).await.map_err(|_| stalled())?
     }
 
@@ -154,15 +195,16 @@ impl Transport {
         if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let with_tls = url.scheme() == "https";
-        let insecure = !with_tls || self.is_insecure(&host).await;
-        let client = self.build(&host, with_tls, insecure).await?;
+        let insecure = url.scheme() != "https" || self.is_insecure_url(url).await;
+        let client = self.build(url, &host, insecure).await?;
         clients.insert(key, client.clone());
         Ok(client)
     }
 
-    async fn build(&self, host: &str, with_tls: bool, insecure: bool) -> Result<Client> {
-        let directories = if with_tls { self.hosts.certificate_directories(host) } else { Vec::new() };
+    async fn build(&self, url: &Url, host: &str, insecure: bool) -> Result<Client> {
+        let hosts = if url.scheme() == "https" { spellings(url) } else { Vec::new() };
+        let directories: Vec<_> =
+            hosts.iter().flat_map(|host| self.hosts.certificate_directories(host)).collect();
         let owned = host.to_owned();
         let reading = move || {
             let certificates = Certificates::read(&directories)?;
@@ -239,7 +281,9 @@ impl Answer {
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => return Ok(body),
                 Err(Interruption::Stalled(error)) => return Err(error),
-                Err(Interruption::Broken(source)) => return Err(Error::Body { what: what.to_owned(), source }),
+                Err(Interruption::Broken(source)) => {
+                    return Err(Error::Body { what: what.to_owned(), source });
+                }
             }
         }
     }
@@ -267,6 +311,14 @@ pub(super) enum Interruption {
     Broken(reqwest::Error),
     /// Nothing came for too long.
     Stalled(Error),
+}
+
+/// `host:port`, and `host` where the port is the scheme's own.
+fn spellings(url: &Url) -> Vec<String> {
+    let short = host_of(url);
+    let long = url.host_str().zip(url.port_or_known_default()).map(|(name, port)| format!("{name}:{port}"));
+    let long = long.filter(|long| Some(long) != short.as_ref());
+    short.into_iter().chain(long).collect()
 }
 
 /// A method as Go writes it in its errors: `Get`.
