@@ -25,6 +25,8 @@ pub struct Hosts {
     insecure_networks: Vec<Network>,
     insecure_names: BTreeSet<String>,
     mirrors: Vec<Endpoint>,
+    /// Who answers for docker.io.
+    docker_io: Endpoint,
     certificate_directories: Vec<PathBuf>,
 }
 
@@ -65,6 +67,7 @@ impl Default for Hosts {
             insecure_networks: loopback.map(|(base, bits)| Network { base, bits }).to_vec(),
             insecure_names: BTreeSet::from(["localhost".to_owned()]),
             mirrors: Vec::new(),
+            docker_io: Endpoint { scheme: Scheme::Https, host: DOCKER_IO_HOST.to_owned(), mirror: false },
             certificate_directories: CERTIFICATE_DIRECTORIES.map(PathBuf::from).to_vec(),
         }
     }
@@ -96,13 +99,28 @@ impl Hosts {
         self
     }
 
+    /// The same policy that trusts nobody without proof, not even loopback.
+    #[cfg(test)]
+    pub(super) fn distrustful(mut self) -> Self {
+        self.insecure_networks.clear();
+        self.insecure_names.clear();
+        self
+    }
+
+    /// The same policy with somebody else for docker.io, who is talked to in the clear.
+    #[cfg(test)]
+    pub(super) fn with_docker_io(mut self, host: String) -> Self {
+        self.docker_io = Endpoint { scheme: Scheme::Http, host, mirror: false };
+        self
+    }
+
     /// The endpoints for `domain` (of a reference, or of `docker login`), in the order to try them. `insecure` says
     /// what [`Hosts::is_insecure`] found for it.
     pub fn endpoints(&self, domain: &str, access: Access, insecure: bool) -> Vec<Endpoint> {
         let endpoint = |scheme, host: &str| Endpoint { scheme, host: host.to_owned(), mirror: false };
         if is_docker_io(domain) {
             let mirrors = self.mirrors.iter().filter(|_| access == Access::Pull).cloned();
-            return mirrors.chain([endpoint(Scheme::Https, DOCKER_IO_HOST)]).collect();
+            return mirrors.chain([self.docker_io.clone()]).collect();
         }
         let mut endpoints = vec![endpoint(Scheme::Https, domain)];
         if insecure {
