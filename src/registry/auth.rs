@@ -167,7 +167,7 @@ impl Authorizer {
         });
         match bearer {
             Some(_) if !self.credentials.registry_token.is_empty() => Ok(Scheme::Given),
-            // A registry that offers both takes nobody's tokens, but may well know this user.
+            // Of a registry that offers both, as Docker's client: tokens.
             Some(bearer) => Ok(Scheme::Bearer(bearer)),
             None if basic && self.credentials.has_password() => Ok(Scheme::Basic),
             None if basic => Err(Error::NoBasicCredentials),

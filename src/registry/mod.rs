@@ -34,7 +34,7 @@ pub use fetch::Download;
 pub use hosts::{Access, DOCKER_IO, Endpoint, Hosts, Scheme};
 pub use login::{Login, login};
 pub use push::{Mount, Pushed, Source, Upload};
-pub use resolve::{Platform, Resolved, choose};
+pub use resolve::{MANIFEST_TYPES, Platform, Resolved, choose};
 pub use session::Session;
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::oci::{self, Descriptor, Digest, MediaType};
 
 /// The header in which registries name what they send.
 pub(super) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+/// What a manifest is asked for as, unless somebody wants less: one, or a list of them, Docker's and OCI's.
+pub const MANIFEST_TYPES: [MediaType; 4] =
+    [MediaType::DockerManifest, MediaType::DockerManifestList, MediaType::OciManifest, MediaType::OciIndex];
 /// How many characters of a bad header are told.
 const SHOWN_CHARS: usize = 128;
 /// No more platforms than this are told in an error.
@@ -60,7 +63,7 @@ struct Entry {
 impl Session {
     /// Fetches the manifest or index of the session's reference: by its digest, else by its tag, else `latest`.
     ///
-    /// `accept` lists the types to ask for. Asked by digest, the bytes have that digest; asked by tag, they have the
+    /// `accept` lists the types to ask for ([`MANIFEST_TYPES`], as a rule). Asked by digest, the bytes have that digest; asked by tag, they have the
     /// one the registry announces, if it announces any.
     ///
     /// # Errors

@@ -175,9 +175,10 @@ impl Session {
 /// the second came from somebody who speaks the protocol.
 fn the_telling_one(first: Option<Error>, last: Error) -> Error {
     match (first, last) {
-        (Some(first), Error::Unreachable { .. }) => first,
-        // What a TLS server tells a client that does not use it.
-        (Some(first), Error::Refused { status: StatusCode::BAD_REQUEST, .. }) => first,
+        // The second is what a TLS server tells a client that does not use it.
+        (Some(first), Error::Unreachable { .. } | Error::Refused { status: StatusCode::BAD_REQUEST, .. }) => {
+            first
+        }
         (_, last) => last,
     }
 }

@@ -33,6 +33,8 @@ pub(super) struct Transport {
     hosts: Arc<Hosts>,
     pub(super) pace: Pace,
     clients: Mutex<HashMap<String, Client>>,
+    /// By name. Asked once an operation: behind a proxy the answer may take its time.
+    addresses: Mutex<HashMap<String, Vec<IpAddr>>>,
 }
 
 /// A request that is sent as it stands.
@@ -66,7 +68,7 @@ pub(super) struct Answer {
 
 impl Transport {
     pub(super) fn new(hosts: Arc<Hosts>, pace: Pace) -> Self {
-        Self { hosts, pace, clients: Mutex::default() }
+        Self { hosts, pace, clients: Mutex::default(), addresses: Mutex::default() }
     }
 
     /// The policy this operation goes by.
@@ -76,8 +78,15 @@ impl Transport {
 
     /// Whether `host` is insecure, asking the resolver when the configuration is about networks.
     pub(super) async fn is_insecure(&self, host: &str) -> bool {
-        let addresses = if self.hosts.wants_addresses(host) { addresses_of(host).await } else { Vec::new() };
-        self.hosts.is_insecure(host, &addresses)
+        if !self.hosts.wants_addresses(host) {
+            return self.hosts.is_insecure(host, &[]);
+        }
+        let name = name_of(host);
+        let mut known = self.addresses.lock().await;
+        if !known.contains_key(name) {
+            known.insert(name.to_owned(), addresses_of(name).await);
+        }
+        self.hosts.is_insecure(host, known.get(name).map_or(&[], Vec::as_slice))
     }
 
     /// The same for the host of a URL, which does not tell a port that is its scheme's own: both spellings count.
@@ -328,9 +337,9 @@ fn go_method(method: &Method) -> String {
     format!("{first}{}", rest.to_ascii_lowercase())
 }
 
-/// The addresses the system knows for `host`; none when it knows none, or not in time.
-async fn addresses_of(host: &str) -> Vec<IpAddr> {
-    let looked_up = timeout(LOOKUP_LONGEST, tokio::net::lookup_host((name_of(host), 0))).await;
+/// The addresses the system knows for `name`; none when it knows none, or not in time.
+async fn addresses_of(name: &str) -> Vec<IpAddr> {
+    let looked_up = timeout(LOOKUP_LONGEST, tokio::net::lookup_host((name, 0))).await;
     match looked_up {
         Ok(Ok(addresses)) => addresses.map(|address| address.ip()).collect(),
         Ok(Err(_)) | Err(_) => Vec::new(),

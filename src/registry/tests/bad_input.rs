@@ -58,7 +58,8 @@ async fn a_manifest_is_what_it_is_called_or_refused() {
 #[tokio::test]
 async fn a_manifest_over_the_limit_is_not_read() {
     let announced = Reply::head("200 OK", &["Content-Length: 4194305"]).and_hang();
-    let endless = Reply::head("200 OK", &["Transfer-Encoding: chunked"]).and_forever(&chunk(&[b' '; 65536]));
+    let endless =
+        Reply::head("200 OK", &["Transfer-Encoding: chunked"]).and_forever(&chunk(&vec![b' '; 65536]));
     for reply in [announced, endless] {
         let error = resolve(reply).await.unwrap_err();
         assert!(matches!(error, Error::TooLarge { limit_bytes: 4_194_304, .. }), "{}", told(&error));
@@ -189,6 +190,22 @@ async fn a_stranger_cannot_ask_for_credentials() {
     assert_eq!(stranger.requests().len(), 1);
     assert!(!push(&stub).await.blob_exists(&layer(TEN)).await.unwrap());
     assert!(stranger.requests().iter().all(|request| request.header("authorization").is_none()));
+}
+
+#[tokio::test]
+async fn a_mirror_does_not_get_to_see_who_asks() {
+    let mirror = Stub::start(|request, _| match request.header("authorization") {
+        None => Reply::new("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], ""),
+        Some(_) => Reply::ok(&[], "{}"),
+    })
+    .await;
+    let origin = Stub::start(|_, _| Reply::ok(&[], "{\"of\":\"the origin\"}")).await;
+    let hosts =
+        Hosts::new(&[], &[format!("http://{}", mirror.host)]).unwrap().with_docker_io(origin.host.clone());
+    let session = open_on(hosts, "a/b:1", ann(), Access::Pull, pace()).await;
+    assert_eq!(session.resolve(&MANIFEST_TYPES).await.unwrap().bytes, b"{\"of\":\"the origin\"}");
+    assert_eq!(mirror.lines(), ["GET /v2/a/b/manifests/1"]);
+    assert_eq!(mirror.requests()[0].header("authorization"), None);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod bad_input;
 mod cutter;
 mod process;
+mod proxy;
 mod real;
 mod resume;
 mod stub;
@@ -40,7 +41,8 @@ fn pace() -> Pace {
 /// Quick to give up.
 fn impatient() -> Pace {
     let short = Duration::from_millis(200);
-    Pace { connect: short, first_byte: short, idle: short, commit: short, ..pace() }
+    // To connect there is time: a busy machine is no silent registry.
+    Pace { connect: short * 10, first_byte: short, idle: short, commit: short, ..pace() }
 }
 
 fn ann() -> Credentials {

@@ -68,19 +68,19 @@ impl Registry {
             .unwrap();
             if let Some(clients) = &tls.clients {
                 write("clients.crt", clients);
-                write!(config, "    clientcas: [{}]\n", path("clients.crt")).unwrap();
+                writeln!(config, "    clientcas: [{}]", path("clients.crt")).unwrap();
             }
         }
         if setup.htpasswd {
             write("htpasswd", HTPASSWD);
-            write!(config, "auth: {{htpasswd: {{realm: test, path: {}}}}}\n", path("htpasswd")).unwrap();
+            writeln!(config, "auth: {{htpasswd: {{realm: test, path: {}}}}}", path("htpasswd")).unwrap();
         }
         if let Some((realm, certificate)) = &setup.tokens {
             write("tokens.crt", certificate);
             let bundle = path("tokens.crt");
-            write!(
+            writeln!(
                 config,
-                "auth: {{token: {{realm: '{realm}', service: test-registry, issuer: test-issuer, rootcertbundle: {bundle}}}}}\n"
+                "auth: {{token: {{realm: '{realm}', service: test-registry, issuer: test-issuer, rootcertbundle: {bundle}}}}}"
             )
             .unwrap();
         }

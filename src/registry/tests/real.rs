@@ -158,6 +158,14 @@ async fn a_mirror_goes_first_and_the_origin_behind_it() {
 }
 
 #[tokio::test]
+async fn a_push_can_run_anywhere() {
+    let registry = Registry::open();
+    let session = session(&registry, "a/b", Access::Push).await;
+    let pushed = tokio::spawn(async move { push_plugin(&session).await });
+    pushed.await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_password_is_demanded_and_taken() {
     let registry = Registry::start(&Setup { htpasswd: true, ..Setup::default() });
     let name = format!("{}/a/b", registry.host);

@@ -118,6 +118,24 @@ async fn a_token_that_expires_during_a_transfer_is_renewed() {
 }
 
 #[tokio::test]
+async fn layers_fetched_side_by_side_share_a_token() {
+    let guarded = Guarded::start(Policy::default()).await;
+    push_plugin(&session(&guarded, "a/b", ann(), Access::Push).await).await.unwrap();
+    let pull = session(&guarded, "a/b", ann(), Access::Pull).await;
+    let (_, [(descriptor, bytes), _]) = plugin();
+    let tasks: Vec<_> = (0..3)
+        .map(|_| {
+            let (session, descriptor) = (pull.clone(), descriptor.clone());
+            tokio::spawn(async move { read(session.fetch_blob(&descriptor, 0).await?).await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap().unwrap(), bytes);
+    }
+    assert_eq!(guarded.asked()[1..], ["ann: repository(plugin):a/b:pull"]);
+}
+
+#[tokio::test]
 async fn users_do_not_share() {
     let guarded = Guarded::start(Policy::default()).await;
     push_plugin(&session(&guarded, "a/b", ann(), Access::Push).await).await.unwrap();
