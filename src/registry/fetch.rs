@@ -9,7 +9,7 @@ use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::error::{Error, Result};
-use super::limits::PROGRESS_FORGIVES_BYTES;
+use super::limits::{PROGRESS_FORGIVES_BYTES, STALL_WEIGHT};
 use super::refusal::Asked;
 use super::retry;
 use super::session::{Ask, Place, Session};
@@ -18,8 +18,6 @@ use crate::oci::{Descriptor, Digest};
 
 /// How many characters of a bad header are told.
 const SHOWN_CHARS: usize = 128;
-/// A connection that went silent counts for so many that broke: waiting for it has cost more.
-const STALL_WEIGHT: u32 = 2;
 
 /// A blob on its way.
 #[derive(Debug)]

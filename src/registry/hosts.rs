@@ -5,10 +5,11 @@
 //! registries; loopback is insecure by default; mirrors are for docker.io alone, for pulling alone, and before it.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::error::{Error, Result};
+use super::network::Network;
 
 /// The domain of references without one.
 pub const DOCKER_IO: &str = "docker.io";
@@ -62,9 +63,8 @@ pub enum Access {
 impl Default for Hosts {
     /// Nothing configured: loopback is insecure, there are no mirrors.
     fn default() -> Self {
-        let loopback = [(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8), (IpAddr::V6(Ipv6Addr::LOCALHOST), 128)];
         Self {
-            insecure_networks: loopback.map(|(base, bits)| Network { base, bits }).to_vec(),
+            insecure_networks: Network::LOOPBACK.to_vec(),
             insecure_names: BTreeSet::from(["localhost".to_owned()]),
             mirrors: Vec::new(),
             docker_io: Endpoint { scheme: Scheme::Https, host: DOCKER_IO_HOST.to_owned(), mirror: false },
@@ -225,36 +225,6 @@ pub(super) fn name_of(host: &str) -> &str {
 /// The address a host name spells out, with or without brackets.
 pub(super) fn literal(name: &str) -> Option<IpAddr> {
     name.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// A CIDR block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Network {
-    base: IpAddr,
-    bits: u32,
-}
-
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = text.split_once('/')?;
-        let base: IpAddr = base.parse().ok()?;
-        let bits: u32 = bits.parse().ok()?;
-        (bits <= if base.is_ipv4() { 32 } else { 128 }).then_some(Self { base, bits })
-    }
-
-    fn contains(&self, address: IpAddr) -> bool {
-        match (self.base, address.to_canonical()) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - self.bits).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-        }
-    }
 }
 
 fn parse_mirror(mirror: &str) -> Result<Endpoint> {

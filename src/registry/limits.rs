@@ -19,6 +19,8 @@ pub(super) const CERTIFICATE_FILE_LIMIT_BYTES: u64 = 1024 * 1024;
 pub(super) const REDIRECTS_MAX: usize = 5;
 /// How often one request is sent before a passing failure counts as lasting.
 pub(super) const ATTEMPTS_MAX: u32 = 5;
+/// A connection that went silent counts for so many that broke: waiting for it has cost more.
+pub(super) const STALL_WEIGHT: u32 = 2;
 /// A download that broke and has brought this much since is as good as one that never broke.
 pub(super) const PROGRESS_FORGIVES_BYTES: u64 = 1024 * 1024;
 /// A `Retry-After` beyond this is not waited for: the refusal is told at once.

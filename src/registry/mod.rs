@@ -19,6 +19,7 @@ mod hosts;
 mod limits;
 mod location;
 mod login;
+mod network;
 mod push;
 mod refusal;
 mod resolve;

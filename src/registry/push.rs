@@ -18,6 +18,7 @@ use reqwest::{Method, StatusCode, Url};
 use tokio::time::timeout;
 
 use super::error::{Error, Result};
+use super::limits::STALL_WEIGHT;
 use super::refusal::Asked;
 use super::resolve::content_digest;
 use super::session::{Ask, Payload, Place, Session};
@@ -159,7 +160,7 @@ impl Session {
                 Error::Refused { status, .. } => status.is_server_error() || offset > 0,
                 _ => false,
             };
-            failures += 1;
+            failures += if matches!(error, Error::Stalled { .. }) { STALL_WEIGHT } else { 1 };
             let pace = &self.inner.transport.pace;
             let Some(pause) = retry::pause(pace, failures, None, retry::chance()).filter(|_| again) else {
                 return Err(error);

@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -87,16 +89,16 @@ pub(super) fn config(host: &str, certificates: Certificates, insecure: bool) -> 
     let failed = |source| Error::Tls { host: host.to_owned(), source };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let Certificates { roots, identity } = certificates;
-    let verifier: Arc<dyn ServerCertVerifier> = if insecure {
-        Arc::new(Anybody { provider: Arc::clone(&provider) })
+    let verifier = if insecure {
+        Verifier::anybody(&provider)
     } else {
-        Arc::new(Known::new(roots, &provider).map_err(failed)?)
+        Verifier::known(roots, &provider).map_err(failed)?
     };
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .dangerous()
-        .with_custom_certificate_verifier(verifier);
+        .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match identity {
         Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(failed)?,
         None => config.with_no_client_auth(),
@@ -105,18 +107,25 @@ pub(super) fn config(host: &str, certificates: Certificates, insecure: bool) -> 
     Ok(config)
 }
 
-/// Believes whom the roots sign for, and a certificate that is itself among `certs.d`'s.
+/// Whom to believe: with roots, whom they sign for, and a certificate that is itself among `certs.d`'s; without, anybody.
 ///
 /// The second is needed: people make one self-signed certificate, which is then marked as an authority, for the
 /// registry and for `ca.crt`. Go takes it; webpki refuses an authority as the server.
 #[derive(Debug)]
-struct Known {
-    by_roots: Arc<WebPkiServerVerifier>,
+struct Verifier {
+    by_roots: Option<Arc<WebPkiServerVerifier>>,
     pinned: Vec<CertificateDer<'static>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl Known {
-    fn new(
+impl Verifier {
+    /// Believes anybody: for registries that were configured as insecure.
+    fn anybody(provider: &CryptoProvider) -> Self {
+        Self { by_roots: None, pinned: Vec::new(), algorithms: provider.signature_verification_algorithms }
+    }
+
+    /// Believes the system's roots and these.
+    fn known(
         pinned: Vec<CertificateDer<'static>>,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, rustls::Error> {
@@ -128,11 +137,11 @@ impl Known {
         let by_roots = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
             .build()
             .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(Self { by_roots, pinned })
+        Ok(Self { by_roots: Some(by_roots), pinned, ..Self::anybody(provider) })
     }
 }
 
-impl ServerCertVerifier for Known {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -141,9 +150,8 @@ impl ServerCertVerifier for Known {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verdict =
-            self.by_roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
-        match verdict {
+        let Some(by_roots) = &self.by_roots else { return Ok(ServerCertVerified::assertion()) };
+        match by_roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             // Everything before this check passed, the time of validity among it.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(error)))
                 if format!("{error:?}").contains("CaUsedAsEndEntity")
@@ -163,7 +171,7 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_roots.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -172,52 +180,11 @@ impl ServerCertVerifier for Known {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.by_roots.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.by_roots.supported_verify_schemes()
-    }
-}
-
-/// Believes anybody: for registries that were configured as insecure.
-#[derive(Debug)]
-struct Anybody {
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

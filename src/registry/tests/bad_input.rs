@@ -139,9 +139,10 @@ async fn a_registry_that_goes_silent_is_given_up() {
 #[tokio::test]
 async fn a_registry_that_takes_nothing_is_given_up() {
     let bytes = content(20_000_000);
-    let stub = Stub::start_reading(0, |request, _| {
-        let begun = Reply::new("202 Accepted", &["Location: 1"], "");
-        if request.line.starts_with("POST") { begun } else { Reply::silence() }
+    let stub = Stub::start_reading(0, |request, _| match request.line.split(' ').next() {
+        Some("POST") => Reply::new("202 Accepted", &["Location: 1"], ""),
+        Some("GET") => Reply::new("404 Not Found", &[], ""),
+        _ => Reply::silence(),
     })
     .await;
     let name = format!("{}/a", stub.host);

@@ -9,12 +9,17 @@ use super::*;
 
 const SIZE: usize = 3_000_000;
 
-#[tokio::test]
-async fn a_download_goes_on_where_it_broke() {
-    let registry = Registry::open();
-    let bytes = content(SIZE);
+/// A registry that has a blob, and the blob.
+async fn with_blob() -> (Registry, Bytes) {
+    let (registry, bytes) = (Registry::open(), content(SIZE));
     let push = open(&format!("{}/a", registry.host), Credentials::anonymous(), Access::Push).await;
     push.upload(&layer(&bytes), None, &source(&bytes)).await.unwrap();
+    (registry, bytes)
+}
+
+#[tokio::test]
+async fn a_download_goes_on_where_it_broke() {
+    let (registry, bytes) = with_blob().await;
     let cutter = Cutter::start(&registry.host, Way::Down, 700_000, 4).await;
     let session = open(&format!("{}/a", cutter.host), Credentials::anonymous(), Access::Pull).await;
     let mut download = session.fetch_blob(&layer(&bytes), 0).await.unwrap();
@@ -29,10 +34,7 @@ async fn a_download_goes_on_where_it_broke() {
 
 #[tokio::test]
 async fn a_download_that_breaks_for_ever_ends() {
-    let registry = Registry::open();
-    let bytes = content(SIZE);
-    let push = open(&format!("{}/a", registry.host), Credentials::anonymous(), Access::Push).await;
-    push.upload(&layer(&bytes), None, &source(&bytes)).await.unwrap();
+    let (registry, bytes) = with_blob().await;
     let cutter = Cutter::start(&registry.host, Way::Down, 20_000, usize::MAX).await;
     let session = open(&format!("{}/a", cutter.host), Credentials::anonymous(), Access::Pull).await;
     let error = read(session.fetch_blob(&layer(&bytes), 0).await.unwrap()).await.unwrap_err();
