@@ -24,7 +24,7 @@ use super::resolve::content_digest;
 use super::session::{Ask, Payload, Place, Session};
 use super::transport::{Answer, Follow};
 use super::{location, retry};
-use crate::oci::{Descriptor, Digest, MediaType};
+use crate::oci::{Descriptor, Digest, MediaType, Reference};
 
 /// Where the bytes of a blob come from.
 ///
@@ -75,7 +75,7 @@ struct Sent {
 
 impl Session {
     /// Brings a blob into the repository with as little traffic as possible: [`Session::blob_exists`], then
-    /// [`Session::mount`] from `mount_from` (the path of another repository of the same registry), then
+    /// [`Session::mount`] from `mount_from` (if that is another repository of the same registry), then
     /// [`Session::upload`].
     ///
     /// # Errors
@@ -83,13 +83,15 @@ impl Session {
     pub async fn push_blob(
         &self,
         descriptor: &Descriptor,
-        mount_from: Option<&str>,
+        mount_from: Option<&Reference>,
         source: &dyn Source,
     ) -> Result<Pushed> {
         if self.blob_exists(descriptor).await? {
             return Ok(Pushed::Existed);
         }
-        let started = match mount_from.filter(|from| *from != self.reference().path()) {
+        let own = self.reference();
+        let elsewhere = |from: &&Reference| from.domain() == own.domain() && from.path() != own.path();
+        let started = match mount_from.filter(elsewhere) {
             Some(from) => match self.mount(&descriptor.digest, from).await? {
                 Mount::Mounted => return Ok(Pushed::Mounted),
                 Mount::Upload(started) => started,
@@ -116,11 +118,12 @@ impl Session {
         Ok(answer.status().is_success() && length.is_none_or(|length| length == descriptor.size))
     }
 
-    /// Asks the registry to take a blob from its repository `from` (a path).
+    /// Asks the registry to take a blob from its repository `from`, of which only the path counts.
     ///
     /// # Errors
     /// The registry's refusals, but not that it does not let us read there or cannot mount: then it is to be uploaded.
-    pub async fn mount(&self, digest: &Digest, from: &str) -> Result<Mount> {
+    pub async fn mount(&self, digest: &Digest, from: &Reference) -> Result<Mount> {
+        let from = from.path();
         let path = format!("blobs/uploads/?mount={digest}&from={from}");
         let mut ask = Ask::new(Method::POST, Place::Below(&path), Asked::Push);
         ask.headers = vec![(CONTENT_LENGTH, HeaderValue::from_static("0"))];

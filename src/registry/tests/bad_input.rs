@@ -243,7 +243,10 @@ async fn an_upload_goes_where_the_location_says_without_credentials() {
         let stub = Stub::start(move |_, _| Reply::new("202 Accepted", &[location], "")).await;
         let error = push(&stub).await.upload(&wanted, None, &source(&bytes)).await.unwrap_err();
         assert!(matches!(error, Error::Location { .. }), "{}", told(&error));
-        assert!(matches!(push(&stub).await.mount(&wanted.digest, "b").await, Err(Error::Location { .. })));
+        assert!(matches!(
+            push(&stub).await.mount(&wanted.digest, &reference("b")).await,
+            Err(Error::Location { .. })
+        ));
     }
 }
 

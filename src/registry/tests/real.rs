@@ -81,13 +81,18 @@ async fn a_blob_is_taken_from_another_repository_or_uploaded() {
     let registry = Registry::open();
     let bytes = content(70_000);
     let (wanted, source) = (layer(&bytes), source(&bytes));
+    let named = |path: &str| reference(&format!("{}/{path}", registry.host));
     let first = session(&registry, "a/first", Access::Push).await;
     // There is nothing to be taken yet: the upload that the registry began instead is used.
-    assert_eq!(first.push_blob(&wanted, Some("a/none"), &source).await.unwrap(), Pushed::Uploaded);
+    assert_eq!(first.push_blob(&wanted, Some(&named("a/none")), &source).await.unwrap(), Pushed::Uploaded);
     assert!(!registry.has_uploads("a/first"));
     let second = session(&registry, "a/second", Access::Push).await;
-    assert_eq!(second.push_blob(&wanted, Some("a/first"), &source).await.unwrap(), Pushed::Mounted);
+    assert_eq!(second.push_blob(&wanted, Some(&named("a/first")), &source).await.unwrap(), Pushed::Mounted);
     assert!(second.blob_exists(&wanted).await.unwrap());
+    // Of another registry nothing can be mounted; it is not even asked.
+    let fourth = session(&registry, "a/fourth", Access::Push).await;
+    let strange = reference("elsewhere.example/a/first");
+    assert_eq!(fourth.push_blob(&wanted, Some(&strange), &source).await.unwrap(), Pushed::Uploaded);
     let empty = Bytes::new();
     let third = session(&registry, "a/third", Access::Push).await;
     assert_eq!(

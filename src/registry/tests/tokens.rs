@@ -154,8 +154,9 @@ async fn a_mount_asks_to_read_the_other_repository_and_falls_through() {
             let from = session(&guarded, "a/old", ann(), Access::Push).await;
             from.push_blob(&layer(&bytes), None, &source(&bytes)).await.unwrap();
         }
+        let old = reference(&format!("{}/a/old", guarded.registry.host));
         let to = session(&guarded, "a/new", ann(), Access::Push).await;
-        assert_eq!(to.push_blob(&layer(&bytes), Some("a/old"), &source(&bytes)).await.unwrap(), expected);
+        assert_eq!(to.push_blob(&layer(&bytes), Some(&old), &source(&bytes)).await.unwrap(), expected);
         let both = "ann: repository(plugin):a/new:pull,push repository(plugin):a/old:pull".to_owned();
         assert!(guarded.asked().contains(&both), "{:?}", guarded.asked());
     }
