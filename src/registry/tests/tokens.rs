@@ -118,6 +118,27 @@ async fn a_token_that_expires_during_a_transfer_is_renewed() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_token_expired_is_sent_again() {
+    let bytes = content(200_000);
+    let whole = bytes.clone();
+    let server = Stub::start(move |request, n| {
+        let host = request.header("host").unwrap();
+        let challenge =
+            format!("WWW-Authenticate: Bearer realm=\"http://{host}/token\",error=\"invalid_token\"");
+        match (request.line.split(' ').next().unwrap(), request.header("authorization")) {
+            ("GET", _) => Reply::ok(&[], format!("{{\"token\":\"t{n}\"}}")),
+            ("POST", Some("Bearer t1")) => Reply::new("202 Accepted", &["Location: 1"], ""),
+            ("PUT", Some("Bearer t4")) if request.body == whole => Reply::new("201 Created", &[], ""),
+            _ => Reply::new("401 Unauthorized", &[&challenge], ""),
+        }
+    })
+    .await;
+    let session = open(&format!("{}/a", server.host), ann(), Access::Push).await;
+    session.upload(&layer(&bytes), None, &source(&bytes)).await.unwrap();
+    assert_eq!(server.requests().len(), 6, "{:?}", server.lines());
+}
+
+#[tokio::test]
 async fn layers_fetched_side_by_side_share_a_token() {
     let guarded = Guarded::start(Policy::default()).await;
     push_plugin(&session(&guarded, "a/b", ann(), Access::Push).await).await.unwrap();
