@@ -18,6 +18,7 @@ pub mod events;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
+pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod state;
