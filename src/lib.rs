@@ -8,10 +8,18 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod api;
+pub mod app;
+pub mod config;
 pub mod content;
+pub mod drivers;
 pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
+pub mod runtime;
+pub mod server;
 pub mod state;
+#[cfg(test)]
+mod tidy;

@@ -1,1 +1,50 @@
-fn main() {}
+//! `dockplugd`: configuration, log, build, serve, drain.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dockplug::app::{self, App, Signals};
+use dockplug::config::{Args, Config};
+use dockplug::error::chain;
+
+/// More threads than this gain nothing: what takes long waits for disks and plugins.
+const MAX_WORKER_THREADS: usize = 4;
+/// How many blocking calls (files, archives) run at a time; more wait.
+const MAX_BLOCKING_THREADS: usize = 64;
+/// The stack of each thread in bytes; what is not used costs nothing.
+const STACK_BYTES: usize = 1024 * 1024;
+
+fn main() -> ExitCode {
+    if let Some(code) = dockplug::runtime::monitor::dispatch() {
+        return code;
+    }
+    let args = Args::parse();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing can be done if even this cannot be written.
+            let _written = writeln!(std::io::stderr(), "dockplugd: {}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::resolve(args)?;
+    app::start_logging(config.log);
+    // Modes are what we say they are, whoever started us.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(MAX_WORKER_THREADS))
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let signals = Signals::listen()?;
+        App::start(config).await?.run(signals).await;
+        Ok(())
+    })
+}

@@ -1,0 +1,284 @@
+//! A volume plugin of one file and no dependency, that behaves as badly as it is asked to.
+//!
+//! Built by the tests with `rustc -O -C target-feature=+crt-static tiny.rs`. It speaks docker.volumedriver/1.0 on
+//! `/run/docker/plugins/tiny.sock`; a volume is a directory below its propagated mount `/volumes`. How it
+//! behaves is told by words, in its arguments or in the variable `MODE`:
+//!
+//! | word | behaviour |
+//! |---|---|
+//! | (none) | a good plugin: ends at SIGTERM |
+//! | `deaf` | no handler for SIGTERM: as process 1 of its namespace it cannot be terminated |
+//! | `ignore-term` | SIGTERM set to be ignored |
+//! | `catch-term` | SIGTERM is caught, and nothing is done about it |
+//! | `exit=N` | prints two lines on stderr and exits with N |
+//! | `silent` | runs and never listens |
+//! | `late=FIFO` | listens only once somebody opens FIFO to write |
+//! | `hang=CALL` | never answers CALL (`Mount`, `Create`, …; `all` for each of them) |
+//! | `refuse=CALL` | answers CALL with an error of its own, status 500 |
+//! | `garbage=CALL` | answers CALL with bytes that are not HTTP |
+//! | `nonsense=CALL` | answers CALL with status 200 and a body that is no JSON |
+//! | `endless=CALL` | answers CALL with a body that never ends |
+//! | `climb=PATH` | answers Mount, Path, Get and List with the mountpoint PATH |
+//! | `link=PATH` | puts a symbolic link to PATH where its socket belongs |
+//! | `die-on=CALL` | exits with 7 when CALL arrives |
+//!
+//! When it has a directory `/record`, it writes there what it sees of its world (`report`, at start) and each
+//! request that arrives (`calls`: request line, headers, body). It knows nothing of who calls it.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const SOCKET: &str = "/run/docker/plugins/tiny.sock";
+const SIGTERM: i32 = 15;
+const SIG_IGN: usize = 1;
+
+unsafe extern "C" {
+    fn signal(number: i32, handler: usize) -> usize;
+    fn _exit(code: i32) -> !;
+}
+
+extern "C" fn end(_signal: i32) {
+    // SAFETY: _exit may be called in a signal handler.
+    unsafe { _exit(0) }
+}
+
+extern "C" fn carry_on(_signal: i32) {}
+
+struct Mode(Vec<String>);
+
+impl Mode {
+    fn read() -> Self {
+        let variable = std::env::var("MODE").unwrap_or_default();
+        Self(std::env::args().skip(1).chain(variable.split_whitespace().map(String::from)).collect())
+    }
+
+    fn says(&self, word: &str) -> bool {
+        self.0.iter().any(|w| w == word)
+    }
+
+    fn value(&self, key: &str) -> Option<&str> {
+        self.0.iter().find_map(|w| w.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    fn concerns(&self, key: &str, call: &str) -> bool {
+        self.value(key).is_some_and(|v| v == call || v == "all")
+    }
+}
+
+fn main() -> io::Result<()> {
+    let mode = Mode::read();
+    let handler = match () {
+        () if mode.says("deaf") => None,
+        () if mode.says("ignore-term") => Some(SIG_IGN),
+        () if mode.says("catch-term") => Some(carry_on as *const () as usize),
+        () => Some(end as *const () as usize),
+    };
+    if let Some(handler) = handler {
+        // SAFETY: both handlers are async-signal-safe, and no other thread runs yet.
+        unsafe { signal(SIGTERM, handler) };
+    }
+    if Path::new("/record").is_dir() {
+        fs::write("/record/report.new", report())?;
+        fs::rename("/record/report.new", "/record/report")?;
+    }
+    if let Some(code) = mode.value("exit") {
+        eprintln!("tiny: about to give up");
+        eprintln!("tiny: cannot reach the storage at 192.0.2.1");
+        std::process::exit(code.parse().unwrap_or(1));
+    }
+    if mode.says("silent") {
+        wait_for_ever();
+    }
+    if let Some(file) = mode.value("late") {
+        drop(fs::File::open(file)?); // waits until somebody opens the other end
+    }
+    let _ = fs::remove_file(SOCKET);
+    if let Some(target) = mode.value("link") {
+        std::os::unix::fs::symlink(target, SOCKET)?;
+        wait_for_ever();
+    }
+    let listener = UnixListener::bind(SOCKET)?;
+    println!("tiny: listening");
+    let (mode, record) = (Arc::new(mode), Arc::new(Mutex::new(())));
+    for stream in listener.incoming() {
+        let (mode, record, stream) = (mode.clone(), record.clone(), stream?);
+        std::thread::spawn(move || serve(stream, &mode, &record));
+    }
+    Ok(())
+}
+
+fn wait_for_ever() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> {
+    let mut reader = BufReader::new(stream.try_clone()?);
+    while let Some(request) = read_request(&mut reader)? {
+        if Path::new("/record").is_dir() {
+            let _guard = record.lock();
+            let mut file = fs::OpenOptions::new().append(true).create(true).open("/record/calls")?;
+            file.write_all(format!("{}\n{}\n\n", request.head.trim_end(), request.body).as_bytes())?;
+        }
+        let call = request.call();
+        if mode.concerns("die-on", call) {
+            eprintln!("tiny: {call} is too much for me");
+            std::process::exit(7);
+        }
+        if mode.concerns("hang", call) {
+            wait_for_ever();
+        }
+        answer(&stream, mode, &request)?;
+    }
+    Ok(())
+}
+
+fn answer(mut stream: &UnixStream, mode: &Mode, request: &Request) -> io::Result<()> {
+    let call = request.call();
+    if mode.concerns("garbage", call) {
+        stream.write_all(b"\x00\x01SSH-2.0-\xff\xfe this is no HTTP\r\n")?;
+        return stream.shutdown(std::net::Shutdown::Both);
+    }
+    if mode.concerns("endless", call) {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{\"Mountpoint\":\"")?;
+        loop {
+            stream.write_all(&[b'a'; 65536])?;
+        }
+    }
+    let (status, body) = if mode.concerns("nonsense", call) {
+        ("200 OK", "<html>not what you hoped for</html>".to_owned())
+    } else if mode.concerns("refuse", call) {
+        ("500 Internal Server Error", format!("{{\"Err\":\"tiny refuses {call}\"}}"))
+    } else {
+        work(mode, call, &request.field("Name"))
+    };
+    let length = body.len();
+    write!(
+        stream,
+        "HTTP/1.1 {status}\r\nContent-Type: application/vnd.docker.plugins.v1.1+json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn work(mode: &Mode, call: &str, name: &str) -> (&'static str, String) {
+    let directory = format!("/volumes/{name}");
+    let mountpoint = mode.value("climb").unwrap_or(&directory);
+    let volume =
+        format!("{{\"Name\":\"{name}\",\"Mountpoint\":\"{mountpoint}\",\"Status\":{{\"kept\":\"here\"}}}}");
+    let known = Path::new(&directory).is_dir();
+    let fine = |body: String| ("200 OK", body);
+    match call {
+        "Activate" => fine("{\"Implements\":[\"VolumeDriver\"]}".into()),
+        "Capabilities" => fine("{\"Capabilities\":{\"Scope\":\"local\"}}".into()),
+        "Create" => match fs::create_dir_all(&directory) {
+            Ok(()) => fine("{}".into()),
+            Err(e) => ("500 Internal Server Error", format!("{{\"Err\":\"{e}\"}}")),
+        },
+        "List" => {
+            let entries = fs::read_dir("/volumes").into_iter().flatten().flatten();
+            let each = entries.map(|e| {
+                let name = e.file_name().to_string_lossy().into_owned();
+                let mountpoint = mode.value("climb").map_or_else(|| format!("/volumes/{name}"), String::from);
+                format!("{{\"Name\":\"{name}\",\"Mountpoint\":\"{mountpoint}\"}}")
+            });
+            fine(format!("{{\"Volumes\":[{}]}}", each.collect::<Vec<_>>().join(",")))
+        }
+        "Get" | "Path" | "Mount" | "Unmount" | "Remove" if !known => {
+            ("404 Not Found", format!("{{\"Err\":\"tiny has no volume {name}\"}}"))
+        }
+        "Get" => fine(format!("{{\"Volume\":{volume}}}")),
+        "Path" | "Mount" => fine(format!("{{\"Mountpoint\":\"{mountpoint}\"}}")),
+        "Unmount" => fine("{}".into()),
+        "Remove" => match fs::remove_dir_all(&directory) {
+            Ok(()) => fine("{}".into()),
+            Err(e) => ("500 Internal Server Error", format!("{{\"Err\":\"{e}\"}}")),
+        },
+        _ => ("404 Not Found", "{\"Err\":\"no such call\"}".into()),
+    }
+}
+
+struct Request {
+    head: String,
+    body: String,
+}
+
+impl Request {
+    /// `Mount` of `POST /VolumeDriver.Mount HTTP/1.1`.
+    fn call(&self) -> &str {
+        let path = self.head.split(' ').nth(1).unwrap_or_default();
+        path.rsplit('.').next().unwrap_or_default()
+    }
+
+    fn field(&self, name: &str) -> String {
+        let value = self.body.split_once(&format!("\"{name}\":\"")).map_or("", |(_, rest)| rest);
+        value.split('"').next().unwrap_or_default().to_owned()
+    }
+}
+
+fn read_request(reader: &mut BufReader<UnixStream>) -> io::Result<Option<Request>> {
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        if reader.read_line(&mut head)? == 0 {
+            return Ok(None);
+        }
+        if head[before..].trim().is_empty() {
+            break;
+        }
+    }
+    let header = |name: &str| {
+        let matching = |line: &&str| line.to_ascii_lowercase().starts_with(&format!("{name}:"));
+        head.lines().find(matching).and_then(|line| line.split_once(':')).map(|(_, v)| v.trim().to_owned())
+    };
+    let mut body = vec![];
+    if header("transfer-encoding").as_deref() == Some("chunked") {
+        loop {
+            let mut size = String::new();
+            reader.read_line(&mut size)?;
+            let size = usize::from_str_radix(size.trim(), 16).map_err(io::Error::other)?;
+            let mut chunk = vec![0; size + 2];
+            reader.read_exact(&mut chunk)?;
+            if size == 0 {
+                break;
+            }
+            body.extend_from_slice(&chunk[..size]);
+        }
+    } else {
+        body = vec![0; header("content-length").and_then(|v| v.parse().ok()).unwrap_or(0)];
+        reader.read_exact(&mut body)?;
+    }
+    Ok(Some(Request { head, body: String::from_utf8_lossy(&body).into_owned() }))
+}
+
+/// What this process sees of its world, a section a source.
+fn report() -> String {
+    let mut text = String::new();
+    let mut section =
+        |title: &str, content: String| text.push_str(&format!("== {title}\n{}\n", content.trim_end()));
+    section("arguments", std::env::args().collect::<Vec<_>>().join("\n"));
+    section("environment", std::env::vars().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("\n"));
+    section("directory", std::env::current_dir().map_or_else(|e| e.to_string(), |d| d.display().to_string()));
+    for file in ["status", "mountinfo", "limits", "cgroup", "uid_map", "oom_score_adj", "attr/current"] {
+        let content = fs::read_to_string(format!("/proc/self/{file}"));
+        section(&format!("/proc/self/{file}"), content.unwrap_or_else(|e| e.to_string()));
+    }
+    for directory in ["ns", "fd"] {
+        let entries = fs::read_dir(format!("/proc/self/{directory}")).into_iter().flatten().flatten();
+        let shown = |e: fs::DirEntry| {
+            let target = fs::read_link(e.path()).map_or_else(|e| e.to_string(), |t| t.display().to_string());
+            format!("{} -> {target}", e.file_name().to_string_lossy())
+        };
+        section(&format!("/proc/self/{directory}"), entries.map(shown).collect::<Vec<_>>().join("\n"));
+    }
+    section("hostname", fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_else(|e| e.to_string()));
+    for directory in ["/", "/dev", "/etc", "/run/docker/plugins"] {
+        let mut names: Vec<_> =
+            fs::read_dir(directory).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+        names.sort();
+        section(directory, names.iter().map(|n| n.to_string_lossy()).collect::<Vec<_>>().join(" "));
+    }
+    text
+}

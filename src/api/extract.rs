@@ -1,0 +1,189 @@
+//! What handlers get out of a request. Everything ill-formed is refused here, before a handler runs.
+//!
+//! The rules for bodies, and their texts, are dockerd's (moby `daemon/server/httputils`).
+
+use axum::body::{Body, Bytes, HttpBody as _};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::header::{CONTENT_TYPE, HeaderMap};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::error::{Failure, Result};
+use super::form::{self, Form};
+use super::version::{self, ApiVersion};
+
+/// How large a JSON body may be, in bytes. dockerd has no limit; the largest that makes sense is a volume's options.
+pub const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
+
+/// A JSON body. No body at all is `T::default()`.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+/// A body of whatever type, within the same limit.
+#[derive(Debug)]
+pub struct Raw(pub Bytes);
+
+/// The name in `/volumes/{name}`, unescaped; it may contain slashes, and be empty.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeName(pub String);
+
+impl<S: Sync> FromRequestParts<S> for Form {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        Self::parse(parts.uri.query().unwrap_or_default())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for ApiVersion {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        Ok(parts.extensions.get().copied().unwrap_or(version::MAX))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for VolumeName {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self> {
+        let name = parts.uri.path().strip_prefix("/volumes/").unwrap_or_default();
+        form::unescape(name, false).map(Self)
+    }
+}
+
+impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for Json<T> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let empty = body.size_hint().exact() == Some(0);
+        check_content_type(&parts.headers, empty)?;
+        if empty {
+            return Ok(Self(T::default()));
+        }
+        read(body).await.and_then(|bytes| parse(&bytes)).map(Self)
+    }
+}
+
+impl<S: Sync> FromRequest<S> for Raw {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self> {
+        read(request.into_body()).await.map(Self)
+    }
+}
+
+/// All of a body, within the limit.
+async fn read(body: Body) -> Result<Bytes> {
+    axum::body::to_bytes(body, MAX_JSON_BYTES).await.map_err(|error| {
+        let too_large = std::error::Error::source(&error)
+            .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
+        Failure::invalid(if too_large {
+            format!("request body too large: expected at most {MAX_JSON_BYTES} bytes")
+        } else {
+            format!("reading the request body: {error}")
+        })
+    })
+}
+
+/// The one value in `bytes`.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if bytes.trim_ascii().is_empty() {
+        return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+    }
+    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
+    let value = match values.next() {
+        Some(Ok(value)) => value,
+        Some(Err(error)) if error.is_eof() => return Err(Failure::invalid("invalid JSON: unexpected EOF")),
+        Some(Err(error)) => return Err(Failure::invalid(format!("invalid JSON: {error}"))),
+        None => return Err(Failure::invalid("invalid JSON: got EOF while reading request body")),
+    };
+    let after = bytes.get(values.byte_offset()..).unwrap_or_default();
+    if after.trim_ascii().is_empty() {
+        Ok(value)
+    } else {
+        Err(Failure::invalid("unexpected content after JSON"))
+    }
+}
+
+/// A body must say that it is JSON; what has no body may be silent.
+fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<()> {
+    let header = headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let header = header.as_deref().unwrap_or_default();
+    if header.is_empty() && empty {
+        return Ok(());
+    }
+    let media_type = header.split(';').next().unwrap_or_default().trim().to_lowercase();
+    match media_type.as_str() {
+        "application/json" => Ok(()),
+        "" => Err(Failure::invalid(format!("malformed Content-Type header ({header}): mime: no media type"))),
+        _ => Err(Failure::invalid(format!(
+            "unsupported Content-Type header ({header}): must be 'application/json'"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn extract(content_type: Option<&str>, body: Body) -> std::result::Result<Vec<String>, String> {
+        let mut request = Request::new(body);
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        let Json(value) =
+            Json::<Option<Vec<String>>>::from_request(request, &()).await.map_err(|failure| {
+                assert_eq!(failure, Failure::invalid(failure.message()));
+                failure.message().to_owned()
+            })?;
+        Ok(value.unwrap_or_default())
+    }
+
+    #[tokio::test]
+    async fn a_body_must_be_one_json_value_that_says_so() {
+        let json = Some("application/json");
+        let table: &[(Option<&str>, &'static str, std::result::Result<&[&str], &str>)] = &[
+            (json, r#"["a"]"#, Ok(&["a"])),
+            (Some("Application/JSON; charset=utf-8"), " [\"a\"]\n ", Ok(&["a"])),
+            (json, "null", Ok(&[])),
+            (json, "", Ok(&[])),
+            (None, "", Ok(&[])),
+            (None, "[]", Err("malformed Content-Type header (): mime: no media type")),
+            (
+                Some("text/plain"),
+                "[]",
+                Err("unsupported Content-Type header (text/plain): must be 'application/json'"),
+            ),
+            (
+                Some("text/plain"),
+                "",
+                Err("unsupported Content-Type header (text/plain): must be 'application/json'"),
+            ),
+            (json, " ", Err("invalid JSON: got EOF while reading request body")),
+            (json, "[", Err("invalid JSON: unexpected EOF")),
+            (json, "{}", Err("invalid JSON: invalid type: map, expected a sequence at line 1 column 0")),
+            (json, "[] []", Err("unexpected content after JSON")),
+        ];
+        for (content_type, body, expected) in table {
+            let extracted = extract(*content_type, Body::from(*body)).await;
+            let expected =
+                expected.map(|list| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
+            assert_eq!(extracted, expected.map_err(str::to_owned), "{content_type:?} {body:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_of_unknown_length_that_is_empty_is_no_json_and_one_without_end_is_cut_off() {
+        let chunks = |chunks: Vec<Vec<u8>>| {
+            let chunks = chunks.into_iter().map(Ok::<_, std::convert::Infallible>);
+            Body::from_stream(futures_util::stream::iter(chunks))
+        };
+        let json = Some("application/json");
+        let empty = extract(json, chunks(vec![])).await;
+        assert_eq!(empty.unwrap_err(), "invalid JSON: got EOF while reading request body");
+        let endless = extract(json, chunks(vec![vec![b' '; MAX_JSON_BYTES], vec![b' ']])).await;
+        assert_eq!(endless.unwrap_err(), "request body too large: expected at most 16777216 bytes");
+    }
+}

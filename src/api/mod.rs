@@ -1,0 +1,49 @@
+//! Docker's words: the Engine API, as far as plugins and volumes go, on top of the rooms that do the work.
+//!
+//! [`router`] is the table of routes. A request passes `version` (which API it speaks), an extractor (`extract`,
+//! `form`, `filters`, `names`: nothing ill-formed gets further), one handler that calls one room, and `reply` or
+//! [`error`]. No rule about plugins or volumes is decided here, and no room knows a word of HTTP or of Docker's JSON.
+//! Facts: moby `daemon/server` and `api/types`.
+
+mod elsewhere;
+pub mod error;
+mod extract;
+mod filters;
+mod form;
+mod names;
+mod plugins;
+mod reply;
+pub mod router;
+mod system;
+pub mod version;
+mod volumes;
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use tokio_util::sync::CancellationToken;
+
+pub use self::system::{Facts, Listeners, Machine};
+use crate::events::Bus;
+
+/// The version of dockplug: what `/version`, `/info` and the `Server` header tell.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The rooms that handlers call.
+#[derive(Debug, Clone)]
+pub struct Rooms {
+    /// What happens.
+    pub events: Bus,
+    /// What does not change.
+    pub facts: Arc<Facts>,
+    /// Who listens to `/events`.
+    pub listeners: Listeners,
+    /// Cancelled when the daemon ends: endless answers end.
+    pub closing: CancellationToken,
+}
+
+impl FromRef<Rooms> for Arc<Facts> {
+    fn from_ref(rooms: &Rooms) -> Self {
+        rooms.facts.clone()
+    }
+}

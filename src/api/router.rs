@@ -1,0 +1,141 @@
+//! The API is this table: a line an endpoint. Around it, for every answer: the version that is asked for, and the
+//! headers dockerd puts everywhere.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
+use axum::http::{Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use tower::ServiceExt as _;
+
+use super::error::Failure;
+use super::version::{self, ApiVersion};
+use super::{Rooms, elsewhere, system};
+
+/// The path and query as the client wrote them, version and all, in a request's extensions: for forwarding.
+#[derive(Debug, Clone)]
+pub struct Asked(pub Uri);
+
+/// The version text of the path, until the gate has read it.
+#[derive(Debug, Clone)]
+struct AskedVersion(Option<String>);
+
+/// `Server`: dockerd's form, because the CLI reads the operating system out of `Docker/… (linux)`. Who we are stands in
+/// `/version`.
+const SERVER_NAME: HeaderValue =
+    HeaderValue::from_static(concat!("Docker/", env!("CARGO_PKG_VERSION"), " (linux)"));
+const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+const EXPERIMENTAL: HeaderName = HeaderName::from_static("docker-experimental");
+const OS_TYPE: HeaderName = HeaderName::from_static("ostype");
+
+/// Every route we answer; paths are without their version.
+#[rustfmt::skip]
+fn table(rooms: Rooms) -> Router {
+    let ours = Router::new()
+        .route("/_ping", get(system::ping))
+        .route("/version", get(system::version))
+        .route("/info", get(system::info))
+        .route("/events", get(system::events))
+        .route("/system/df", get(system::usage))
+        .route("/auth", post(system::authenticate));
+    elsewhere::routes(ours)
+        .fallback(|| async { Failure::page_not_found() })
+        .method_not_allowed_fallback(|| async { Failure::page_not_found() })
+        .route_layer(from_fn(gate))
+        .with_state(rooms)
+}
+
+/// The API as a service that answers every request.
+#[derive(Debug, Clone)]
+pub struct Api(Router);
+
+impl Api {
+    /// The API on top of these rooms.
+    pub fn new(rooms: Rooms) -> Self {
+        Self(table(rooms))
+    }
+}
+
+impl tower::Service<Request> for Api {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let router = self.0.clone();
+        Box::pin(async move {
+            let mut response = answer(router, request).await;
+            stamp(response.headers_mut());
+            Ok(response)
+        })
+    }
+}
+
+async fn answer(router: Router, mut request: Request) -> Response {
+    // dockerd answers OPTIONS anywhere, and HEAD only where a route has it, which is here.
+    if request.method() == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
+    let (asked, rest) = version::split(request.uri().path());
+    if request.method() == Method::HEAD && rest != "/_ping" {
+        return Failure::page_not_found().into_response();
+    }
+    let asked = AskedVersion(asked.map(str::to_owned));
+    let stripped = match request.uri().query() {
+        Some(query) => format!("{rest}?{query}"),
+        None => rest.to_owned(),
+    };
+    let Ok(stripped) = Uri::try_from(stripped) else {
+        return Failure::page_not_found().into_response();
+    };
+    let original = std::mem::replace(request.uri_mut(), stripped);
+    request.extensions_mut().insert(Asked(original));
+    request.extensions_mut().insert(asked);
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(impossible) => match impossible {},
+    }
+}
+
+/// Lets a request for a known route through if its version is one of ours.
+async fn gate(mut request: Request, next: Next) -> Response {
+    let asked = request.extensions_mut().remove::<AskedVersion>().and_then(|AskedVersion(asked)| asked);
+    match ApiVersion::check(asked.as_deref()) {
+        Ok(version) => {
+            request.extensions_mut().insert(version);
+            next.run(request).await
+        }
+        Err(unsupported) if unsupported.wants_plain_text() => {
+            let mut response = Response::new(Body::from(format!("{unsupported}\n")));
+            *response.status_mut() = StatusCode::BAD_REQUEST;
+            let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, plain);
+            response
+        }
+        Err(unsupported) => Failure::invalid(unsupported.to_string()).into_response(),
+    }
+}
+
+/// The headers of every answer.
+fn stamp(headers: &mut HeaderMap) {
+    // axum's, beside its 405; dockerd says 404 and nothing of methods.
+    headers.remove(ALLOW);
+    headers.insert(SERVER, SERVER_NAME);
+    if let Ok(version) = HeaderValue::try_from(version::MAX.to_string()) {
+        headers.insert(API_VERSION, version);
+    }
+    headers.insert(OS_TYPE, HeaderValue::from_static("linux"));
+    headers.insert(EXPERIMENTAL, HeaderValue::from_static("false"));
+}

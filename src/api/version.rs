@@ -1,0 +1,181 @@
+//! Which version of the Engine API a request asks for: the `/v1.NN` before the path.
+//!
+//! Pure. Comparing, the limits' texts and the statuses are dockerd's (moby `daemon/server/middleware/version.go`);
+//! a path without a version asks for the highest.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+/// The highest version we answer.
+pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 51 };
+/// The lowest version we answer.
+pub const MIN: ApiVersion = ApiVersion { major: 1, minor: 24 };
+
+/// A version that was asked for and is one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ApiVersion {
+    major: u64,
+    minor: u64,
+}
+
+impl ApiVersion {
+    /// `1.minor`, to compare with.
+    pub const fn v1(minor: u64) -> Self {
+        Self { major: 1, minor }
+    }
+
+    /// Takes what [`split`] found; nothing asks for [`MAX`].
+    ///
+    /// # Errors
+    /// [`Unsupported`] outside [`MIN`] to [`MAX`].
+    pub fn check(asked: Option<&str>) -> Result<Self, Unsupported> {
+        let Some(asked) = asked else { return Ok(MAX) };
+        let unsupported = |limit| Unsupported { asked: asked.to_owned(), limit };
+        let numbers = numbers(asked);
+        if compare(&numbers, MIN) == Ordering::Less {
+            return Err(unsupported(Limit::TooOld));
+        }
+        if compare(&numbers, MAX) == Ordering::Greater {
+            return Err(unsupported(Limit::TooNew));
+        }
+        let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
+        Ok(Self { major: number(0), minor: number(1) })
+    }
+}
+
+impl fmt::Display for ApiVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Splits `/v1.51/plugins` into `Some("1.51")` and `/plugins`. What does not begin with such a version comes back
+/// whole; so does a version with no path after it.
+pub fn split(path: &str) -> (Option<&str>, &str) {
+    let versioned = || {
+        let (version, _) = path.strip_prefix("/v")?.split_once('/')?;
+        let well_formed =
+            !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        well_formed.then(|| (version, path.get("/v".len() + version.len()..)))
+    };
+    match versioned() {
+        Some((version, Some(rest))) => (Some(version), rest),
+        _ => (None, path),
+    }
+}
+
+/// The numbers between the dots, as Go's `Atoi` gives them when its errors are ignored.
+fn numbers(version: &str) -> Vec<u64> {
+    let number = |text: &str| match text.parse() {
+        Ok(number) => number,
+        Err(_) if text.is_empty() => 0,
+        Err(_) => u64::MAX,
+    };
+    version.split('.').map(number).collect()
+}
+
+fn compare(numbers: &[u64], with: ApiVersion) -> Ordering {
+    let with = [with.major, with.minor];
+    let places = numbers.len().max(with.len());
+    let number = |numbers: &[u64], place: usize| numbers.get(place).copied().unwrap_or(0);
+    (0..places)
+        .map(|place| number(numbers, place).cmp(&number(&with, place)))
+        .fold(Ordering::Equal, Ordering::then)
+}
+
+/// A version outside our limits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unsupported {
+    asked: String,
+    limit: Limit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limit {
+    TooOld,
+    TooNew,
+}
+
+impl Unsupported {
+    /// Whether the client is from before errors were JSON, so that it prints the answer as it comes.
+    pub fn wants_plain_text(&self) -> bool {
+        self.limit == Limit::TooOld
+    }
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { asked, limit } = self;
+        match limit {
+            Limit::TooOld => write!(
+                f,
+                "client version {asked} is too old. Minimum supported API version is {MIN}, please upgrade your \
+                 client to a newer version"
+            ),
+            Limit::TooNew => {
+                write!(f, "client version {asked} is too new. Maximum supported API version is {MAX}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_split_off() {
+        let table = [
+            ("/v1.51/plugins", Some("1.51"), "/plugins"),
+            ("/v1.51/", Some("1.51"), "/"),
+            ("/v1.51", None, "/v1.51"),
+            ("/v./x", Some("."), "/x"),
+            ("/v/x", None, "/v/x"),
+            ("/volumes/x", None, "/volumes/x"),
+            ("/v1.51x/y", None, "/v1.51x/y"),
+            ("/_ping", None, "/_ping"),
+            ("/v1.41/v1.42/x", Some("1.41"), "/v1.42/x"),
+            ("", None, ""),
+        ];
+        for (path, version, rest) in table {
+            assert_eq!(split(path), (version, rest), "{path}");
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_as_in_go() {
+        let minor = |minor| Ok(ApiVersion::v1(minor));
+        let table: [(Option<&str>, Result<ApiVersion, &str>); 11] = [
+            (None, minor(51)),
+            (Some("1.51"), minor(51)),
+            (Some("1.51.0"), minor(51)),
+            (Some("1.24"), minor(24)),
+            (Some("01.41"), minor(41)),
+            (Some("1.41.7"), minor(41)),
+            (Some("1.52"), Err("client version 1.52 is too new. Maximum supported API version is 1.51")),
+            (Some("1.51.1"), Err("client version 1.51.1 is too new. Maximum supported API version is 1.51")),
+            (
+                Some("99999999999999999999"),
+                Err("client version 99999999999999999999 is too new. Maximum supported API version is 1.51"),
+            ),
+            (
+                Some("1.23"),
+                Err(
+                    "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your \
+                     client to a newer version",
+                ),
+            ),
+            (
+                Some(".."),
+                Err(
+                    "client version .. is too old. Minimum supported API version is 1.24, please upgrade your \
+                     client to a newer version",
+                ),
+            ),
+        ];
+        for (asked, expected) in table {
+            let checked = ApiVersion::check(asked).map_err(|unsupported| unsupported.to_string());
+            assert_eq!(checked, expected.map_err(str::to_owned), "{asked:?}");
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The one file that names every layer: opens them leaf first, serves, and takes them down in the other order.
+//!
+//! The socket answers before any plugin starts, because plugins may call it while they start.
+
+mod logging;
+mod pidfile;
+mod signals;
+
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sd_notify::NotifyState;
+use tokio_util::sync::CancellationToken;
+
+pub use self::logging::start as start_logging;
+use self::pidfile::Pidfile;
+pub use self::signals::Signals;
+use crate::api::router::Api;
+use crate::api::{Facts, Listeners as EventListeners, Machine, Rooms};
+use crate::config::{Config, Level};
+use crate::error::{Classified, Kind};
+use crate::events::Bus;
+use crate::server::{self, Listeners, Server};
+use crate::state::{self, Change, Store, Table};
+
+/// What this file keeps in the state: who the daemon is.
+const DAEMON: Table<String> = Table::new("daemon");
+/// The key of [`DAEMON`] for the id that `/info` tells.
+const ID: &str = "id";
+/// How many random bytes the id has.
+const ID_BYTES: usize = 16;
+
+/// The daemon, serving.
+#[derive(Debug)]
+pub struct App {
+    config: Config,
+    server: Server,
+    _pidfile: Pidfile,
+}
+
+impl App {
+    /// Opens everything and begins to serve; then plugins that were enabled start in the background.
+    ///
+    /// # Errors
+    /// [`Error`]: another daemon has the state or a socket, or a directory or a file cannot be used.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        private_directory(config.data_root.path())?;
+        private_directory(config.exec_root.path())?;
+        let store = Store::open(&config.data_root.state())?;
+        let id = own_id(&store).await?;
+        let listeners = Listeners::bind(&config.hosts, &config.group).await?;
+        let pidfile = Pidfile::write(&config.pidfile)?;
+
+        let rooms = Rooms {
+            events: Bus::new(),
+            facts: Arc::new(facts(&config, id, listeners.addresses())),
+            listeners: EventListeners::default(),
+            closing: CancellationToken::new(),
+        };
+        for address in listeners.addresses() {
+            tracing::info!(%address, "API listen on");
+        }
+        let server = Server::start(listeners, Api::new(rooms.clone()), rooms.closing);
+        tell_service_manager(NotifyState::Ready);
+        Ok(Self { config, server, _pidfile: pidfile })
+    }
+
+    /// Serves until the first signal, drains until all requests have ended, the deadline has passed or a second
+    /// signal has come, and leaves the plugins running or stops them, as `--live-restore` says.
+    pub async fn run(self, mut signals: Signals) {
+        let signal = signals.next().await;
+        tracing::info!(signal, "ending: no new requests; a second signal ends at once");
+        tell_service_manager(NotifyState::Stopping);
+        tokio::select! {
+            finished = self.server.drain(self.config.shutdown_timeout) => {
+                if !finished {
+                    tracing::warn!("requests were still running at the deadline");
+                }
+            }
+            signal = signals.next() => tracing::warn!(signal, "ending at once"),
+        }
+    }
+}
+
+/// Makes a directory that only root may look into.
+fn private_directory(path: &Path) -> Result<(), Error> {
+    let make = || {
+        DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        std::fs::set_permissions(path, Permissions::from_mode(0o700))
+    };
+    make().map_err(|error| Error::Directory(path.to_owned(), error))
+}
+
+/// The id this daemon keeps for ever, made at its first start.
+async fn own_id(store: &Store) -> Result<String, Error> {
+    if let Some((_, id)) = store.load(DAEMON)?.into_iter().find(|(key, _)| key == ID) {
+        return Ok(id);
+    }
+    let mut bytes = [0; ID_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Random(io::Error::other(error)))?;
+    let id = format!("{:032x}", u128::from_be_bytes(bytes));
+    store.commit(Change::new().put(DAEMON, ID, &id)?).await?;
+    Ok(id)
+}
+
+fn facts(config: &Config, id: String, addresses: &[String]) -> Facts {
+    Facts {
+        id,
+        debug: matches!(config.log.level, Level::Debug | Level::Trace),
+        live_restore: config.live_restore,
+        data_root: config.data_root.path().to_owned(),
+        default_runtime: config.default_runtime.clone(),
+        runtimes: config.runtimes.clone(),
+        addresses: addresses.to_vec(),
+        machine: Machine::ask(),
+    }
+}
+
+/// Tells systemd, if it is there and asked to be told.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot tell the service manager");
+    }
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum Error {
+    #[error("cannot use the directory {0}")]
+    Directory(PathBuf, #[source] io::Error),
+    #[error("cannot write the pidfile {0}")]
+    Pidfile(PathBuf, #[source] io::Error),
+    #[error("pidfile {path}: process {pid} is still running; end it, or give another --pidfile")]
+    Running { path: PathBuf, pid: i32 },
+    #[error("cannot get random bytes")]
+    Random(#[source] io::Error),
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    #[error(transparent)]
+    State(#[from] state::Error),
+    #[error(transparent)]
+    Server(#[from] server::Error),
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Directory(..) | Self::Pidfile(..) | Self::Random(_) | Self::Signals(_) => Kind::Internal,
+            Self::Running { .. } => Kind::Conflict,
+            Self::State(error) => error.kind(),
+            Self::Server(error) => error.kind(),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The command line, raw: what was typed and nothing else. Defaults and meaning are added by [`super::Config`].
+
+use std::path::PathBuf;
+
+/// Docker's managed plugins and volumes, for any engine, without dockerd.
+///
+/// dockplugd answers the Docker Engine API on a socket: /plugins and /volumes, from the stock docker CLI and the
+/// SDKs. It needs root, and a program that speaks runc's command line.
+#[derive(Debug, Clone, Default, clap::Parser)]
+#[command(name = "dockplugd", version, after_help = EXAMPLES)]
+pub struct Args {
+    /// Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (sockets from the service manager); repeatable
+    /// [default: unix:///var/run/docker.sock]
+    #[arg(short = 'H', long = "host", value_name = "ADDRESS")]
+    pub hosts: Vec<String>,
+
+    /// Directory of what must survive a reboot: plugins, volumes, state [default: /var/lib/dockplug]
+    #[arg(long, value_name = "DIR")]
+    pub data_root: Option<PathBuf>,
+
+    /// Directory of what a reboot may forget: sockets, bundles [default: /run/dockplug]
+    #[arg(long, value_name = "DIR")]
+    pub exec_root: Option<PathBuf>,
+
+    /// File for the daemon's process id [default: dockplugd.pid below the exec root]
+    #[arg(long, value_name = "FILE")]
+    pub pidfile: Option<PathBuf>,
+
+    /// Group, by name or number, that may use the unix socket [default: docker, if there is such a group]
+    #[arg(short = 'G', long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// Log one line a request, and more; the same as --log-level debug
+    #[arg(short = 'D', long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub debug: Option<bool>,
+
+    /// The least that is logged: trace, debug, info, warn, error or fatal [default: info]
+    #[arg(short = 'l', long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+
+    /// Shape of the lines in the log: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+
+    /// The same settings as JSON, with dockerd's key names; a key may not be set here and there
+    /// [default: /etc/dockplug/daemon.json, if it exists]
+    #[arg(long, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
+
+    /// Leave plugins running while the daemon is away; =false stops them with it [default: true]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub live_restore: Option<bool>,
+
+    /// Seconds that running requests get to end at SIGTERM; negative waits for ever [default: 15]
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
+    pub shutdown_timeout: Option<i64>,
+
+    /// The runtime that starts plugins [default: runc]
+    #[arg(long, value_name = "NAME")]
+    pub default_runtime: Option<String>,
+
+    /// Name another program that speaks runc's command line; repeatable
+    #[arg(long = "add-runtime", value_name = "NAME=PATH")]
+    pub runtimes: Vec<String>,
+
+    /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Example, beside a dockerd that keeps its own socket:
+  dockplugd -H unix:///run/dockplug.sock &
+  export DOCKER_HOST=unix:///run/dockplug.sock
+  docker plugin create me/sshfs ./sshfs && docker plugin enable me/sshfs
+  docker volume create -d me/sshfs -o sshcmd=me@host:/dir files
+
+The same as /etc/dockplug/daemon.json:
+  {\"hosts\": [\"unix:///run/dockplug.sock\"], \"debug\": true, \"runtimes\": {\"crun\": {\"path\": \"/usr/bin/crun\"}}}";
+
+impl Args {
+    /// What was typed, as (key of `daemon.json`, value), to find keys that are set twice.
+    pub(super) fn directives(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let list = |list: &[String]| (!list.is_empty()).then(|| format!("[{}]", list.join(" ")));
+        [
+            ("data-root", path(&self.data_root)),
+            ("debug", self.debug.map(|debug| debug.to_string())),
+            ("default-runtime", self.default_runtime.clone()),
+            ("engine", self.engine.clone()),
+            ("exec-root", path(&self.exec_root)),
+            ("group", self.group.clone()),
+            ("hosts", list(&self.hosts)),
+            ("live-restore", self.live_restore.map(|live| live.to_string())),
+            ("log-format", self.log_format.clone()),
+            ("log-level", self.log_level.clone()),
+            ("pidfile", path(&self.pidfile)),
+            ("runtimes", list(&self.runtimes)),
+            ("shutdown-timeout", self.shutdown_timeout.map(|seconds| seconds.to_string())),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| value.map(|value| (key, value)))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound_and_every_flag_is_a_key_or_names_the_file() {
+        Args::command().debug_assert();
+        let all = Args {
+            hosts: vec!["h".into()],
+            data_root: Some("d".into()),
+            exec_root: Some("e".into()),
+            pidfile: Some("p".into()),
+            group: Some("g".into()),
+            debug: Some(true),
+            log_level: Some("l".into()),
+            log_format: Some("f".into()),
+            config_file: Some("c".into()),
+            live_restore: Some(true),
+            shutdown_timeout: Some(1),
+            default_runtime: Some("r".into()),
+            runtimes: vec!["a=b".into()],
+            engine: Some("none".into()),
+        };
+        let flags =
+            Args::command().get_arguments().filter(|flag| flag.get_long() != Some("config-file")).count();
+        assert_eq!(all.directives().len(), flags);
+    }
+}

@@ -1,0 +1,66 @@
+//! What can be wrong with flags and `daemon.json`.
+
+use std::path::PathBuf;
+
+use super::InvalidHost;
+use crate::error::{Classified, Kind};
+
+/// Why the daemon does not understand what it was told.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant's message says what it is")]
+pub enum Error {
+    #[error("unable to read the configuration file {0}")]
+    Unreadable(PathBuf, #[source] std::io::Error),
+    #[error("unable to configure the daemon with file {0}: invalid JSON")]
+    Malformed(PathBuf, #[source] serde_json::Error),
+    #[error(
+        "unable to configure the daemon with file {file}: the following directives don't match any \
+         configuration option: {keys}"
+    )]
+    UnknownKeys { file: PathBuf, keys: String },
+    #[error(
+        "unable to configure the daemon with file {file}: the following directives are specified both as a \
+         flag and in the configuration file: {conflicts}"
+    )]
+    Conflicts { file: PathBuf, conflicts: String },
+    #[error(transparent)]
+    Host(#[from] InvalidHost),
+    #[error("invalid logging level: {0:?}: expected trace, debug, info, warn, error or fatal")]
+    NotALevel(String),
+    #[error("invalid log format: {0:?}: expected text or json")]
+    NotAFormat(String),
+    #[error("invalid runtime {0:?}: expected NAME=PATH, as in --add-runtime crun=/usr/bin/crun")]
+    NotARuntime(String),
+    #[error("runtime name 'runc' is reserved")]
+    ReservedRuntime,
+    #[error("runtime {0:?} is given twice")]
+    RuntimeTwice(String),
+    #[error("specified default runtime '{0}' does not exist: name it with --add-runtime {0}=PATH")]
+    NoSuchRuntime(String),
+    #[error("invalid engine {0:?}: expected auto or none")]
+    NotAnEngine(String),
+    #[error(
+        "engine {0}: forwarding to an engine comes in a later release; use --engine none or leave it out"
+    )]
+    EngineTooEarly(String),
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Unreadable(..) => Kind::Internal,
+            Self::EngineTooEarly(_) => Kind::NotImplemented,
+            Self::Malformed(..)
+            | Self::UnknownKeys { .. }
+            | Self::Conflicts { .. }
+            | Self::Host(_)
+            | Self::NotALevel(_)
+            | Self::NotAFormat(_)
+            | Self::NotARuntime(_)
+            | Self::ReservedRuntime
+            | Self::RuntimeTwice(_)
+            | Self::NoSuchRuntime(_)
+            | Self::NotAnEngine(_) => Kind::Invalid,
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! What the daemon is told: the command line ([`Args`]) and `daemon.json` ([`file`]), resolved into one [`Config`].
+//!
+//! Nobody else reads the environment or the file, and nothing below `app` sees more of the result than the value it
+//! needs. Names of flags and keys, the two texts about wrong keys, and the rule that a key set in both places is an
+//! error are dockerd's (moby `daemon/config/config.go`). It knows no room and opens nothing but that file.
+
+mod args;
+mod error;
+mod file;
+mod host;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use self::args::Args;
+pub use self::error::Error;
+pub use self::host::{Host, InvalidHost};
+use crate::paths::{DataRoot, ExecRoot};
+
+/// Where `daemon.json` is looked for when `--config-file` does not say; it may be absent there.
+pub const CONFIG_FILE: &str = "/etc/dockplug/daemon.json";
+/// Default of `--data-root`.
+pub const DATA_ROOT: &str = "/var/lib/dockplug";
+/// Default of `--exec-root`.
+pub const EXEC_ROOT: &str = "/run/dockplug";
+/// Default of `--pidfile`: this name below the exec root, so that two daemons with two roots do not meet.
+pub const PIDFILE: &str = "dockplugd.pid";
+/// Default of `--group`; used only when the machine has such a group.
+pub const GROUP: &str = "docker";
+/// Default of `--shutdown-timeout`, in seconds.
+pub const SHUTDOWN_TIMEOUT_SECONDS: i64 = 15;
+/// The one runtime that needs no `--add-runtime`: a program of this name found in `PATH`.
+pub const RUNC: &str = "runc";
+
+/// Everything the daemon was told, with all defaults in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where to listen; never empty.
+    pub hosts: Vec<Host>,
+    /// What must survive a reboot.
+    pub data_root: DataRoot,
+    /// What a reboot may forget.
+    pub exec_root: ExecRoot,
+    /// Where the daemon's process id is written.
+    pub pidfile: PathBuf,
+    /// Who may connect to the unix sockets besides root.
+    pub group: Group,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Whether plugins keep running while the daemon is away.
+    pub live_restore: bool,
+    /// How long running requests may take to end after SIGTERM; `None` waits for ever.
+    pub shutdown_timeout: Option<Duration>,
+    /// The name of the runtime that starts plugins; always a key of `runtimes`.
+    pub default_runtime: String,
+    /// Programs that speak runc's command line, by name.
+    pub runtimes: BTreeMap<String, PathBuf>,
+    /// Which other engine answers the routes that are not ours.
+    pub engine: Engine,
+}
+
+/// The group that owns the unix sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Group {
+    /// Nobody said: the group `docker` if there is one, root's otherwise.
+    Default,
+    /// A name or a number that was asked for; it must exist.
+    Named(String),
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is still written.
+    pub level: Level,
+    /// The shape of a line.
+    pub format: Format,
+}
+
+/// dockerd's levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Every step.
+    Trace,
+    /// One line a request.
+    Debug,
+    /// What an operator wants to know (the default).
+    Info,
+    /// What went wrong and was survived.
+    Warn,
+    /// What went wrong.
+    Error,
+    /// Only what ends the daemon.
+    Fatal,
+}
+
+/// The shape of a line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// For people (the default).
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Which other engine answers the routes that are not ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// Look for one. This release finds none: it cannot forward yet.
+    Auto,
+    /// There is none: those routes are answered 501.
+    None,
+}
+
+impl Config {
+    /// Puts flags, file and defaults together.
+    ///
+    /// # Errors
+    /// [`Error`]: the file cannot be read or has an unknown, doubled or unusable key; a value is not well-formed.
+    pub fn resolve(args: &Args) -> Result<Self, Error> {
+        let path = args.config_file.as_deref().unwrap_or(Path::new(CONFIG_FILE));
+        let content = match std::fs::read(path) {
+            Ok(content) => Some(content),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && args.config_file.is_none() => None,
+            Err(error) => return Err(Error::Unreadable(path.to_owned(), error)),
+        };
+        let file = match &content {
+            Some(content) => file::File::parse(path, content, &args.directives())?,
+            None => file::File::default(),
+        };
+        Self::merge(args, file)
+    }
+
+    /// The program of the default runtime.
+    pub fn runtime_program(&self) -> PathBuf {
+        self.runtimes.get(&self.default_runtime).cloned().unwrap_or_else(|| PathBuf::from(RUNC))
+    }
+
+    fn merge(args: &Args, file: file::File) -> Result<Self, Error> {
+        let hosts = if args.hosts.is_empty() { file.hosts.unwrap_or_default() } else { args.hosts.clone() };
+        let mut hosts = hosts.iter().map(|host| host.parse()).collect::<Result<Vec<Host>, _>>()?;
+        if hosts.is_empty() {
+            hosts.push(Host::default());
+        }
+        let exec_root = args.exec_root.clone().or(file.exec_root).unwrap_or_else(|| EXEC_ROOT.into());
+        let pidfile = args.pidfile.clone().or(file.pidfile).unwrap_or_else(|| exec_root.join(PIDFILE));
+        let level = match args.log_level.as_ref().or(file.log_level.as_ref()) {
+            _ if args.debug.or(file.debug).unwrap_or(false) => Level::Debug,
+            Some(level) => level.parse()?,
+            None => Level::Info,
+        };
+        let format = args.log_format.as_ref().or(file.log_format.as_ref());
+        let seconds = args.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(SHUTDOWN_TIMEOUT_SECONDS);
+        let runtimes = runtimes(&args.runtimes, file.runtimes.unwrap_or_default())?;
+        let default_runtime =
+            args.default_runtime.clone().or(file.default_runtime).unwrap_or_else(|| RUNC.into());
+        if !runtimes.contains_key(&default_runtime) {
+            return Err(Error::NoSuchRuntime(default_runtime));
+        }
+        Ok(Self {
+            hosts,
+            data_root: DataRoot::new(
+                args.data_root.clone().or(file.data_root).unwrap_or_else(|| DATA_ROOT.into()),
+            ),
+            exec_root: ExecRoot::new(exec_root),
+            pidfile,
+            group: args.group.clone().or(file.group).map_or(Group::Default, Group::Named),
+            log: Log { level, format: format.map_or(Ok(Format::Text), |format| format.parse())? },
+            live_restore: args.live_restore.or(file.live_restore).unwrap_or(true),
+            shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
+            default_runtime,
+            runtimes,
+            engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
+        })
+    }
+}
+
+/// The runtimes of flag and file (only one of them may be set), and the one that is always there.
+fn runtimes(flags: &[String], file: BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, PathBuf>, Error> {
+    let mut runtimes = file;
+    for flag in flags {
+        let (name, path) = flag
+            .split_once('=')
+            .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+            .ok_or_else(|| Error::NotARuntime(flag.clone()))?;
+        if runtimes.insert(name.to_owned(), path.into()).is_some() {
+            return Err(Error::RuntimeTwice(name.to_owned()));
+        }
+    }
+    match runtimes.insert(RUNC.to_owned(), RUNC.into()) {
+        None => Ok(runtimes),
+        Some(_) => Err(Error::ReservedRuntime),
+    }
+}
+
+impl FromStr for Level {
+    type Err = Error;
+
+    fn from_str(level: &str) -> Result<Self, Error> {
+        match level {
+            "trace" => Ok(Self::Trace),
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" | "warning" => Ok(Self::Warn),
+            "error" => Ok(Self::Error),
+            "fatal" | "panic" => Ok(Self::Fatal),
+            other => Err(Error::NotALevel(other.to_owned())),
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(format: &str) -> Result<Self, Error> {
+        match format {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            other => Err(Error::NotAFormat(other.to_owned())),
+        }
+    }
+}
+
+impl FromStr for Engine {
+    type Err = Error;
+
+    fn from_str(engine: &str) -> Result<Self, Error> {
+        match engine {
+            "auto" => Ok(Self::Auto),
+            "none" => Ok(Self::None),
+            address if address.starts_with("unix://") => Err(Error::EngineTooEarly(address.to_owned())),
+            other => Err(Error::NotAnEngine(other.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::error::chain;
+
+    /// Resolves a command line with this `daemon.json`, or says why not.
+    fn resolve(flags: &[&str], json: &str) -> Result<Config, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), json).unwrap();
+        let path = file.path().to_str().unwrap();
+        let line = ["dockplugd", "--config-file", path].into_iter().chain(flags.iter().copied());
+        let args = Args::try_parse_from(line).map_err(|error| error.to_string())?;
+        Config::resolve(&args).map_err(|error| chain(&error).replace(path, "FILE"))
+    }
+
+    #[test]
+    fn without_a_word_everything_has_its_default() {
+        let config = resolve(&[], "{}").unwrap();
+        assert_eq!(config.hosts, [Host::Unix("/var/run/docker.sock".into())]);
+        assert_eq!(config.data_root.path(), Path::new(DATA_ROOT));
+        assert_eq!(config.pidfile, Path::new("/run/dockplug/dockplugd.pid"));
+        assert_eq!(config.group, Group::Default);
+        assert_eq!(config.log, Log { level: Level::Info, format: Format::Text });
+        assert!(config.live_restore);
+        assert_eq!(config.shutdown_timeout, Some(Duration::from_secs(15)));
+        assert_eq!(config.runtime_program(), Path::new("runc"));
+        assert_eq!(config.engine, Engine::Auto);
+    }
+
+    #[test]
+    fn flag_and_file_say_the_same_things() {
+        let flags = [
+            "-H=unix:///a.sock",
+            "-Htcp://127.0.0.1:2375",
+            "--data-root=/d",
+            "--exec-root=/e",
+            "--pidfile=/p",
+            "-G=staff",
+            "-D",
+            "--log-format=json",
+            "--live-restore=false",
+            "--shutdown-timeout=-1",
+            "--default-runtime=crun",
+            "--add-runtime=crun=/usr/bin/crun",
+            "--engine=none",
+        ];
+        let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
+            "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
+            "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
+            "engine": "none"}"#;
+        let config = resolve(&flags, "{}").unwrap();
+        assert_eq!(config, resolve(&[], file).unwrap());
+        assert_eq!(config.shutdown_timeout, None);
+        assert_eq!(config.log.level, Level::Debug);
+        assert_eq!(config.runtime_program(), Path::new("/usr/bin/crun"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let table: &[(&[&str], &str, &str)] = &[
+            (
+                &[],
+                r#"{"data-rot": "/d", "bip": ""}"#,
+                "unable to configure the daemon with file FILE: the following directives don't match any \
+                 configuration option: bip, data-rot",
+            ),
+            (
+                &["--data-root=/x", "-H", "unix:///a", "-l", "warn"],
+                r#"{"data-root": "/y", "hosts": ["unix:///b"], "log-level": "info"}"#,
+                "unable to configure the daemon with file FILE: the following directives are specified both as a \
+                 flag and in the configuration file: data-root: (from flag: /x, from file: /y), hosts: (from flag: \
+                 [unix:///a], from file: [unix:///b]), log-level: (from flag: warn, from file: info)",
+            ),
+            (&[], "{", "FILE: invalid JSON: EOF while parsing"),
+            (
+                &[],
+                r#"{"debug": "yes"}"#,
+                "FILE: invalid JSON: invalid type: string \"yes\", expected a boolean",
+            ),
+            (&["-l", "loud"], "{}", "invalid logging level: \"loud\""),
+            (&["--default-runtime", "crun"], "{}", "specified default runtime 'crun' does not exist"),
+            (&["--add-runtime", "runc=/x"], "{}", "runtime name 'runc' is reserved"),
+            (&["--add-runtime", "crun"], "{}", "invalid runtime \"crun\": expected NAME=PATH"),
+            (&["--engine", "unix:///podman.sock"], "{}", "forwarding to an engine comes in a later release"),
+            (&["--engine", "podman"], "{}", "invalid engine \"podman\": expected auto or none"),
+            (&["-H", "http://x"], "{}", "invalid bind address (http://x)"),
+        ];
+        for (flags, json, expected) in table {
+            let error = resolve(flags, json).unwrap_err();
+            assert!(error.contains(expected), "{flags:?} {json}: got {error:?}, expected {expected:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_default_file_may_be_missing() {
+        let args = Args::try_parse_from(["dockplugd", "--config-file", "/nonexistent/daemon.json"]).unwrap();
+        let error = chain(&Config::resolve(&args).unwrap_err());
+        assert!(
+            error.starts_with("unable to read the configuration file /nonexistent/daemon.json"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! One call: a POST with JSON over the plugin's socket, with a deadline and a limit.
+//!
+//! The request is dockerd's to the header: `POST /VolumeDriver.X`, `Host: plugin.moby.localhost`,
+//! `Accept: application/vnd.docker.plugins.v1.2+json`, no content type, a JSON object and a newline.
+//!
+//! Calls that only read use kept connections. A kept connection may be one to a process that is no more; what was
+//! read over it is asked once again over a new one. Calls that change something always get a new connection: when it
+//! cannot be made nothing was sent, and after that nothing is ever sent twice. This file knows no call's fields.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::{Request, StatusCode, header};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+
+use super::answer::Answer;
+use super::connect::{Connector, Endpoint};
+use super::error::{Error, SocketError};
+
+/// The largest answer of a plugin to anything but `List`.
+pub const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The largest answer to `List`: some 100,000 volumes.
+pub const LIST_ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
+/// The longest text of a plugin that is passed on in an error.
+const REASON_MAX_BYTES: usize = 8 * 1024;
+/// How many idle connections to one plugin are kept, and for how long.
+const IDLE_CONNECTIONS: usize = 2;
+const IDLE_CONNECTIONS_FOR: Duration = Duration::from_secs(30);
+/// What dockerd says it accepts.
+const ACCEPT: &str = "application/vnd.docker.plugins.v1.2+json";
+/// What dockerd calls every plugin's host.
+const HOST: &str = "plugin.moby.localhost";
+
+/// How long a plugin may take. The defaults are dockerd's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deadlines {
+    /// For `Create` and `Mount`: 2 min.
+    pub long: Duration,
+    /// For every other call: 1 min.
+    pub short: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { long: Duration::from_mins(2), short: Duration::from_mins(1) }
+    }
+}
+
+/// The calls of `docker.volumedriver/1.0`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Method {
+    Create,
+    Get,
+    List,
+    Remove,
+    Path,
+    Mount,
+    Unmount,
+    Capabilities,
+}
+
+impl Method {
+    /// As it stands in the URL and in messages.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Create => "VolumeDriver.Create",
+            Self::Get => "VolumeDriver.Get",
+            Self::List => "VolumeDriver.List",
+            Self::Remove => "VolumeDriver.Remove",
+            Self::Path => "VolumeDriver.Path",
+            Self::Mount => "VolumeDriver.Mount",
+            Self::Unmount => "VolumeDriver.Unmount",
+            Self::Capabilities => "VolumeDriver.Capabilities",
+        }
+    }
+
+    /// Whether it changes nothing, so that it may be sent twice.
+    fn only_reads(self) -> bool {
+        match self {
+            Self::Get | Self::List | Self::Path | Self::Capabilities => true,
+            Self::Create | Self::Remove | Self::Mount | Self::Unmount => false,
+        }
+    }
+
+    fn deadline(self, deadlines: Deadlines) -> Duration {
+        match self {
+            Self::Create | Self::Mount => deadlines.long,
+            Self::Get | Self::List | Self::Remove | Self::Path | Self::Unmount | Self::Capabilities => {
+                deadlines.short
+            }
+        }
+    }
+
+    fn limit_bytes(self) -> usize {
+        if self == Self::List { LIST_ANSWER_MAX_BYTES } else { ANSWER_MAX_BYTES }
+    }
+}
+
+type Http = legacy::Client<Connector, Full<Bytes>>;
+
+/// The way to one plugin.
+pub(super) struct Client {
+    driver: String,
+    deadlines: Deadlines,
+    /// Keeps connections, for what only reads.
+    kept: Http,
+    /// Makes a connection for each request.
+    fresh: Http,
+}
+
+impl Client {
+    pub(super) fn new(driver: &str, endpoint: Endpoint, deadlines: Deadlines) -> Self {
+        let connector = Connector(Arc::new(endpoint));
+        let http = |idle_max| -> Http {
+            legacy::Client::builder(TokioExecutor::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE_CONNECTIONS_FOR)
+                .pool_max_idle_per_host(idle_max)
+                .build(connector.clone())
+        };
+        Self { driver: driver.to_owned(), deadlines, kept: http(IDLE_CONNECTIONS), fresh: http(0) }
+    }
+
+    /// The driver's name, for messages.
+    pub(super) fn driver(&self) -> &str {
+        &self.driver
+    }
+
+    /// Calls, and gives back the answer without its `Err`, which is empty then.
+    pub(super) async fn call(&self, method: Method, request: &impl Serialize) -> Result<Answer, Error> {
+        let deadline = method.deadline(self.deadlines);
+        let body = self.body(method, request)?;
+        let exchange = async {
+            if !method.only_reads() {
+                return self.exchange(&self.fresh, method, body).await;
+            }
+            match self.exchange(&self.kept, method, body.clone()).await {
+                Err(Error::Broken { .. }) => self.exchange(&self.fresh, method, body).await,
+                other => other,
+            }
+        };
+        let answered = tokio::time::timeout(deadline, exchange).await;
+        let late = |_| Error::Deadline { method: method.name(), driver: self.driver.clone(), deadline };
+        let (status, bytes) = answered.map_err(late)??;
+        self.read(method, status, &bytes)
+    }
+
+    /// An error that says what is wrong with an answer.
+    pub(super) fn nonsense(&self, method: Method, problem: String) -> Error {
+        Error::Answer { method: method.name(), driver: self.driver.clone(), problem }
+    }
+
+    fn body(&self, method: Method, request: &impl Serialize) -> Result<Bytes, Error> {
+        let mut body = serde_json::to_vec(request).map_err(|error| self.unwritten(method, error))?;
+        body.push(b'\n');
+        Ok(body.into())
+    }
+
+    fn unwritten(
+        &self,
+        method: Method,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        Error::Request { method: method.name(), driver: self.driver.clone(), source: source.into() }
+    }
+
+    async fn exchange(&self, http: &Http, method: Method, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
+        let request = Request::post(format!("http://{HOST}/{}", method.name()))
+            .header(header::ACCEPT, ACCEPT)
+            .body(Full::new(body))
+            .map_err(|error| self.unwritten(method, error))?;
+        let response = http.request(request).await.map_err(|error| self.unanswered(method, error))?;
+        let status = response.status();
+        let limit_bytes = method.limit_bytes();
+        match Limited::new(response.into_body(), limit_bytes).collect().await {
+            Ok(body) => Ok((status, body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => {
+                Err(Error::TooLarge { method: method.name(), driver: self.driver.clone(), limit_bytes })
+            }
+            Err(source) => Err(Error::Broken { method: method.name(), driver: self.driver.clone(), source }),
+        }
+    }
+
+    /// Tells a connection that could not be made from one that broke.
+    fn unanswered(&self, method: Method, error: legacy::Error) -> Error {
+        let (method, driver) = (method.name(), self.driver.clone());
+        if !error.is_connect() {
+            return Error::Broken { method, driver, source: error.into() };
+        }
+        match take_socket_error(error) {
+            Ok(source) => Error::Connect { method, driver, source },
+            Err(other) => Error::Broken { method, driver, source: other.into() },
+        }
+    }
+
+    fn read(&self, method: Method, status: StatusCode, bytes: &[u8]) -> Result<Answer, Error> {
+        let parsed = Answer::parse(bytes);
+        if status != StatusCode::OK {
+            let told = parsed.ok().and_then(|mut answer| answer.text("Err").ok());
+            let reason = told
+                .filter(|text| !text.is_empty())
+                .unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned());
+            let reason = presentable(&reason);
+            return Err(Error::Status { method: method.name(), status: status.as_u16(), reason });
+        }
+        let mut answer = parsed.map_err(|problem| self.nonsense(method, problem))?;
+        let refusal = answer.text("Err").map_err(|problem| self.nonsense(method, problem))?;
+        if !refusal.is_empty() {
+            return Err(Error::Refused { reason: presentable(&refusal) });
+        }
+        Ok(answer)
+    }
+}
+
+/// The connector's own error, out of the wrapping of hyper's client.
+fn take_socket_error(error: legacy::Error) -> Result<SocketError, legacy::Error> {
+    use std::error::Error as _;
+    let Some(inner) = error.source().and_then(|source| source.downcast_ref::<SocketError>()) else {
+        return Err(error);
+    };
+    Ok(inner.copied())
+}
+
+/// A plugin's words, short enough for a line of a terminal and without commands to the terminal.
+fn presentable(words: &str) -> String {
+    let mut end = words.len().min(REASON_MAX_BYTES);
+    while !words.is_char_boundary(end) {
+        end -= 1;
+    }
+    let shown = words.get(..end).unwrap_or_default();
+    let tame = |c: char| if c.is_control() && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+    let mut text: String = shown.chars().map(tame).collect();
+    if end < words.len() {
+        text.push('…');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_plugin_are_shortened_and_tamed() {
+        assert_eq!(presentable("no such\tvolume\n"), "no such\tvolume\n");
+        assert_eq!(presentable("\u{1b}[2Jgone"), "\u{fffd}[2Jgone");
+        let long = presentable(&"é".repeat(REASON_MAX_BYTES));
+        assert!(long.len() <= REASON_MAX_BYTES + '…'.len_utf8() && long.ends_with('…'));
+    }
+}

@@ -1,0 +1,258 @@
+//! One live driver: the calls of the protocol, typed, and what it answers, believed only as far as it must be.
+//!
+//! Mountpoints come out as paths of the host, by the driver's [`Scope`]. This file does not know when a call may be
+//! made (who holds a volume, which calls exclude each other): whoever calls knows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, Problem};
+use super::client::{Client, Deadlines, Method};
+use super::connect::Endpoint;
+use super::error::Error;
+use super::registry::Registration;
+use super::scope::Scope;
+
+/// How far a driver's volumes reach: what dockerd calls the volume's scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Each machine has its own volumes. Also of a driver that says nothing, or nonsense.
+    #[default]
+    Local,
+    /// Every machine sees the same volumes.
+    Global,
+}
+
+impl Reach {
+    /// Docker's word: `local`, `global`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Global => "global",
+        }
+    }
+
+    /// What a plugin's word means; as dockerd, in any case, and anything unknown is `Local`.
+    fn from_word(word: &str, driver: &str) -> Self {
+        match word.to_lowercase().as_str() {
+            "" | "local" => Self::Local,
+            "global" => Self::Global,
+            _ => {
+                tracing::warn!(driver, "the volume driver has an invalid scope, taken as local");
+                Self::Local
+            }
+        }
+    }
+}
+
+/// A volume as its driver tells it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The name, not empty.
+    pub name: String,
+    /// Where it is mounted, as a path of the host; `None` when it is not mounted or the driver does not say.
+    pub mountpoint: Option<PathBuf>,
+    /// When it was made, if the driver says.
+    pub created_at: Option<Timestamp>,
+    /// Whatever the driver tells about it; empty when it tells nothing.
+    pub status: Map<String, Value>,
+}
+
+/// A live driver. It stays usable while it is held, also after it was unregistered; calls fail then.
+pub struct Driver {
+    client: Client,
+    scope: Scope,
+    reach: OnceLock<Reach>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named<'a> {
+    name: &'a str,
+}
+
+#[derive(Serialize)]
+struct Create<'a> {
+    #[serde(rename = "Name")]
+    name: &'a str,
+    /// Null when there are none, as Go writes a nil map.
+    #[serde(rename = "Opts")]
+    options: Option<&'a BTreeMap<String, String>>,
+}
+
+#[derive(Serialize)]
+struct ForMount<'a> {
+    #[serde(rename = "Name")]
+    name: &'a str,
+    #[serde(rename = "ID")]
+    id: &'a str,
+}
+
+/// `{}`
+#[derive(Serialize)]
+struct Nothing {}
+
+impl Driver {
+    pub(super) fn new(registration: Registration, deadlines: Deadlines) -> Self {
+        let endpoint = Endpoint::new(registration.sockets, registration.socket);
+        let client = Client::new(&registration.name, endpoint, deadlines);
+        Self { client, scope: registration.scope, reach: OnceLock::new() }
+    }
+
+    /// The plugin's familiar name with its tag: `rclone:latest`.
+    pub fn name(&self) -> &str {
+        self.client.driver()
+    }
+
+    /// Makes a volume. The plugin gets the options unchecked.
+    ///
+    /// # Errors
+    /// As all calls: [`Error::Refused`] and [`Error::Status`] are the plugin's own no; anything else leaves open what
+    /// the plugin did, except [`Error::Connect`], after which nothing was sent.
+    pub async fn create(&self, name: &str, options: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
+        self.client.call(Method::Create, &Create { name, options }).await.map(drop)
+    }
+
+    /// Removes a volume.
+    ///
+    /// # Errors
+    /// As [`Driver::create`].
+    pub async fn remove(&self, name: &str) -> Result<(), Error> {
+        self.client.call(Method::Remove, &Named { name }).await.map(drop)
+    }
+
+    /// One volume; `None` when the plugin answers with neither a volume nor an error.
+    ///
+    /// # Errors
+    /// As [`Driver::create`]; [`Error::Answer`] when the plugin tells of another volume.
+    pub async fn get(&self, name: &str) -> Result<Option<Found>, Error> {
+        let mut answer = self.client.call(Method::Get, &Named { name }).await?;
+        let read = || -> Result<Option<Found>, Problem> {
+            let Some(volume) = answer.object("Volume")? else { return Ok(None) };
+            let mut found = self.found(volume)?;
+            if found.name.is_empty() {
+                name.clone_into(&mut found.name);
+            } else if found.name != name {
+                return Err(format!("asked for the volume {name:?}, got {:?}", found.name));
+            }
+            Ok(Some(found))
+        };
+        self.checked(Method::Get, read)
+    }
+
+    /// All volumes, in the plugin's order. Entries that are nameless, or named a second time, are left out.
+    ///
+    /// # Errors
+    /// As [`Driver::create`].
+    pub async fn list(&self) -> Result<Vec<Found>, Error> {
+        let mut answer = self.client.call(Method::List, &Nothing {}).await?;
+        let read = || -> Result<Vec<Found>, Problem> {
+            let mut seen = std::collections::HashSet::new();
+            let mut volumes = Vec::new();
+            for volume in answer.objects("Volumes")? {
+                let found = self.found(volume)?;
+                if !found.name.is_empty() && seen.insert(found.name.clone()) {
+                    volumes.push(found);
+                }
+            }
+            Ok(volumes)
+        };
+        self.checked(Method::List, read)
+    }
+
+    /// Where a volume is mounted, as a path of the host; `None` when it is not.
+    ///
+    /// # Errors
+    /// As [`Driver::create`].
+    pub async fn path(&self, name: &str) -> Result<Option<PathBuf>, Error> {
+        let mut answer = self.client.call(Method::Path, &Named { name }).await?;
+        self.checked(Method::Path, || Ok(self.host_path(Path::new(&answer.path("Mountpoint")?))))
+    }
+
+    /// Mounts a volume for `id` (the plugin counts the ids), and says where on the host.
+    ///
+    /// # Errors
+    /// As [`Driver::create`]; [`Error::Answer`] when the plugin says neither where nor why not.
+    pub async fn mount(&self, name: &str, id: &str) -> Result<PathBuf, Error> {
+        let mut answer = self.client.call(Method::Mount, &ForMount { name, id }).await?;
+        let read = || {
+            self.host_path(Path::new(&answer.path("Mountpoint")?))
+                .ok_or_else(|| "neither Mountpoint nor Err is set, expected one of them".to_owned())
+        };
+        self.checked(Method::Mount, read)
+    }
+
+    /// Takes back one [`Driver::mount`].
+    ///
+    /// # Errors
+    /// As [`Driver::create`].
+    pub async fn unmount(&self, name: &str, id: &str) -> Result<(), Error> {
+        self.client.call(Method::Unmount, &ForMount { name, id }).await.map(drop)
+    }
+
+    /// How far the driver's volumes reach. Asked once for each registration; a plugin that does not know the question
+    /// is local. One that cannot be reached counts as local too, and is asked again the next time.
+    pub async fn capabilities(&self) -> Reach {
+        if let Some(reach) = self.reach.get() {
+            return *reach;
+        }
+        match self.ask_capabilities().await {
+            Ok(reach) => *self.reach.get_or_init(|| reach),
+            Err(error) if error.is_answer() => *self.reach.get_or_init(Reach::default),
+            Err(error) => {
+                let error = crate::error::chain(&error);
+                tracing::debug!(driver = self.name(), error, "the driver's scope is unknown, taken as local");
+                Reach::default()
+            }
+        }
+    }
+
+    /// What is known of [`Driver::capabilities`] without asking.
+    pub fn known_reach(&self) -> Reach {
+        self.reach.get().copied().unwrap_or_default()
+    }
+
+    /// The host's name for a path inside the plugin, see [`Scope::host_path`].
+    pub fn host_path(&self, in_plugin: &Path) -> Option<PathBuf> {
+        self.scope.host_path(in_plugin)
+    }
+
+    async fn ask_capabilities(&self) -> Result<Reach, Error> {
+        let mut answer = self.client.call(Method::Capabilities, &Nothing {}).await?;
+        self.checked(Method::Capabilities, || {
+            let scope = answer.object("Capabilities")?.map(|mut fields| fields.text("Scope")).transpose()?;
+            Ok(Reach::from_word(&scope.unwrap_or_default(), self.name()))
+        })
+    }
+
+    fn found(&self, mut volume: Answer) -> Result<Found, Problem> {
+        Ok(Found {
+            name: volume.name("Name")?,
+            mountpoint: self.host_path(Path::new(&volume.path("Mountpoint")?)),
+            created_at: volume.time("CreatedAt")?,
+            status: volume.object("Status")?.map(Answer::into_fields).unwrap_or_default(),
+        })
+    }
+
+    fn checked<T>(&self, method: Method, read: impl FnOnce() -> Result<T, Problem>) -> Result<T, Error> {
+        read().map_err(|problem| self.client.nonsense(method, problem))
+    }
+}
+
+impl fmt::Debug for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Driver")
+            .field("name", &self.name())
+            .field("scope", &self.scope)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,191 @@
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::testing::{Call, FakePlugin, Reply};
+use super::super::{ANSWER_MAX_BYTES, Drivers, LIST_ANSWER_MAX_BYTES};
+use super::*;
+
+struct Rig {
+    plugin: FakePlugin,
+    drivers: Drivers,
+    driver: std::sync::Arc<Driver>,
+    directory: tempfile::TempDir,
+}
+
+fn rig_with(deadlines: Deadlines, reply: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Rig {
+    let directory = tempfile::tempdir().unwrap();
+    let plugin = FakePlugin::start(directory.path(), reply);
+    let drivers = Drivers::with_deadlines(deadlines);
+    drivers.register(plugin.registration("fake:latest"));
+    let driver = drivers.lookup("fake").unwrap();
+    Rig { plugin, drivers, driver, directory }
+}
+
+fn rig(reply: impl Fn(&Call) -> Reply + Send + Sync + 'static) -> Rig {
+    rig_with(Deadlines::default(), reply)
+}
+
+#[tokio::test]
+async fn a_request_is_dockerds_to_the_header() {
+    let rig = rig(|_| Reply::ok(json!({})));
+    let options = BTreeMap::from([("size".to_owned(), "1".to_owned())]);
+    rig.driver.create("v", Some(&options)).await.unwrap();
+    rig.driver.create("w", None).await.unwrap();
+    rig.driver.unmount("v", "id").await.unwrap();
+    rig.driver.list().await.unwrap();
+    let calls = rig.plugin.calls();
+    let bodies: Vec<_> = calls.iter().map(|call| call.body.as_str()).collect();
+    assert_eq!(
+        bodies,
+        [
+            "{\"Name\":\"v\",\"Opts\":{\"size\":\"1\"}}\n",
+            "{\"Name\":\"w\",\"Opts\":null}\n",
+            "{\"Name\":\"v\",\"ID\":\"id\"}\n",
+            "{}\n"
+        ]
+    );
+    let headers = &calls[0].headers;
+    assert_eq!(headers["host"], "plugin.moby.localhost");
+    assert_eq!(headers["accept"], "application/vnd.docker.plugins.v1.2+json");
+    assert_eq!(headers["content-length"], bodies[0].len().to_string());
+    assert_eq!(headers.len(), 3, "{headers:?}");
+}
+
+#[tokio::test]
+async fn answers_become_values_of_the_host() {
+    let rig = rig(|call| match call.method.as_str() {
+        "Get" => Reply::ok(json!({"Volume": {"Name": "v", "Mountpoint": "/mnt/v", "Status": {"a": [1]}}})),
+        "List" => Reply::ok(json!({"Volumes": [
+            {"Name": "v", "CreatedAt": "2024-01-02T03:04:05Z"}, {"Name": "v"}, {"Name": ""}, null, {"Name": "w"}
+        ]})),
+        "Mount" | "Path" => Reply::ok(json!({"Mountpoint": "/mnt/../../etc"})),
+        other => panic!("{other}"),
+    });
+    let found = rig.driver.get("v").await.unwrap().unwrap();
+    assert_eq!(found.mountpoint, Some("/d/prop/v".into()));
+    assert_eq!(found.status["a"], json!([1]));
+    let listed = rig.driver.list().await.unwrap();
+    let names: Vec<_> = listed.iter().map(|found| found.name.as_str()).collect();
+    assert_eq!(names, ["v", "w"]);
+    assert_eq!(listed[0].created_at.unwrap().to_string(), "2024-01-02T03:04:05Z");
+    assert_eq!(rig.driver.mount("v", "id").await.unwrap(), Path::new("/d/rootfs/etc"));
+    assert_eq!(rig.driver.path("v").await.unwrap(), Some("/d/rootfs/etc".into()));
+}
+
+#[tokio::test]
+async fn no_is_told_in_dockerds_words() {
+    for (reply, text) in [
+        (Reply::err("no room"), "no room"),
+        (Reply::Json(500, json!({"Err": "no room"})), "VolumeDriver.Create: no room"),
+        (Reply::Json(404, json!({"message": "x"})), r#"VolumeDriver.Create: {"message":"x"}"#),
+        (Reply::Raw(404, b"404 page not found\n"), "VolumeDriver.Create: 404 page not found\n"),
+        (Reply::Raw(502, b""), "VolumeDriver.Create: "),
+    ] {
+        let rig = rig(move |_| reply.clone());
+        let error = rig.driver.create("v", None).await.unwrap_err();
+        assert_eq!(error.to_string(), text);
+        assert!(error.is_answer());
+    }
+}
+
+#[tokio::test]
+async fn nonsense_is_an_error_and_no_answer() {
+    for reply in [
+        Reply::Raw(200, b""),
+        Reply::Raw(200, b"<html>"),
+        Reply::Raw(200, b"\x00\xff"),
+        Reply::ok(json!([])),
+        Reply::ok(json!({"Err": 1})),
+        Reply::ok(json!({"Volume": {"Name": "another"}})),
+        Reply::ok(json!({"Volume": {"Name": "v", "Mountpoint": 3}})),
+    ] {
+        let rig = rig(move |_| reply.clone());
+        let error = rig.driver.get("v").await.unwrap_err();
+        assert!(matches!(error, Error::Answer { .. }) && !error.is_answer(), "{error}");
+    }
+    let rig = rig(|_| Reply::ok(json!({})));
+    assert!(matches!(rig.driver.mount("v", "id").await, Err(Error::Answer { .. })));
+    assert_eq!(rig.driver.get("v").await.unwrap(), None);
+    assert_eq!(rig.driver.path("v").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_huge_answer_is_cut_off() {
+    const GIB: usize = 1 << 30;
+    let rig = rig(|_| Reply::Huge(GIB));
+    for (limit, error) in [
+        (ANSWER_MAX_BYTES, rig.driver.create("v", None).await.unwrap_err()),
+        (LIST_ANSWER_MAX_BYTES, rig.driver.list().await.unwrap_err()),
+    ] {
+        assert!(matches!(error, Error::TooLarge { limit_bytes, .. } if limit_bytes == limit), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_given_up() {
+    let short = Deadlines { long: Duration::from_millis(20), short: Duration::from_millis(10) };
+    let rig = rig_with(short, |_| Reply::Hang);
+    let error = rig.driver.get("v").await.unwrap_err();
+    assert_eq!(error.to_string(), "VolumeDriver.Get: plugin fake:latest did not answer within 0.01 s");
+    let error = rig.driver.mount("v", "id").await.unwrap_err();
+    assert_eq!(error.to_string(), "VolumeDriver.Mount: plugin fake:latest did not answer within 0.02 s");
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_started_again_is_not_noticed_by_readers() {
+    let rig = rig(|_| Reply::ok(json!({"Volumes": []})));
+    rig.driver.list().await.unwrap();
+    let Rig { plugin, driver, directory, .. } = rig;
+    drop(plugin);
+    let again = FakePlugin::start(directory.path(), |_| Reply::ok(json!({"Volumes": [{"Name": "new"}]})));
+    assert_eq!(driver.list().await.unwrap()[0].name, "new");
+    assert_eq!(again.methods(), ["List"]);
+}
+
+#[tokio::test]
+async fn only_what_reads_is_sent_twice() {
+    let rig = rig(|_| Reply::Close);
+    assert!(matches!(rig.driver.list().await, Err(Error::Broken { .. })));
+    assert!(matches!(rig.driver.create("v", None).await, Err(Error::Broken { .. })));
+    assert!(matches!(rig.driver.remove("v").await, Err(Error::Broken { .. })));
+    assert_eq!(rig.plugin.methods(), ["List", "List", "Create", "Remove"]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_gone_is_told_with_the_cause() {
+    let rig = rig(|_| Reply::Hang);
+    std::fs::remove_file(rig.directory.path().join("p.sock")).unwrap();
+    let error = rig.driver.create("v", None).await.unwrap_err();
+    let line = crate::error::chain(&error);
+    assert!(line.starts_with("VolumeDriver.Create: connecting to plugin fake:latest: opening /"), "{line}");
+    assert!(line.ends_with("p.sock: No such file or directory (os error 2)"), "{line}");
+    assert_eq!(rig.drivers.names(), ["fake:latest"]);
+}
+
+#[tokio::test]
+async fn capabilities_are_asked_once() {
+    for (reply, reach) in [
+        (Reply::ok(json!({"Capabilities": {"Scope": "Global"}})), Reach::Global),
+        (Reply::ok(json!({"Capabilities": {"Scope": "local"}})), Reach::Local),
+        (Reply::ok(json!({"Capabilities": {"Scope": "galactic"}})), Reach::Local),
+        (Reply::ok(json!({"Capabilities": {}})), Reach::Local),
+        (Reply::Raw(404, b"404 page not found"), Reach::Local),
+    ] {
+        let rig = rig(move |_| reply.clone());
+        assert_eq!(rig.driver.capabilities().await, reach);
+        assert_eq!(rig.driver.capabilities().await, reach);
+        assert_eq!(rig.plugin.methods(), ["Capabilities"]);
+    }
+}
+
+#[tokio::test]
+async fn capabilities_are_asked_again_after_a_broken_connection() {
+    let rig = rig(|_| Reply::Close);
+    assert_eq!(rig.driver.capabilities().await, Reach::Local);
+    drop(rig.plugin);
+    let again = |_: &Call| Reply::ok(json!({"Capabilities": {"Scope": "global"}}));
+    let _plugin = FakePlugin::start(rig.directory.path(), again);
+    assert_eq!(rig.driver.capabilities().await, Reach::Global);
+    assert_eq!(rig.driver.known_reach(), Reach::Global);
+}

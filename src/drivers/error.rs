@@ -1,0 +1,183 @@
+//! What can go wrong between us and a volume plugin.
+//!
+//! The texts of lookups and of what a plugin answers are dockerd's: clients see them.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::{Classified, Kind};
+
+/// Why a driver was not found, or a call to it gave no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No plugin of this name is known.
+    #[error("error looking up volume plugin {name}: plugin {name:?} not found")]
+    NotFound {
+        /// What was asked for, as it was typed.
+        name: String,
+    },
+    /// The plugin is there and the user has disabled it.
+    #[error("error looking up volume plugin {name}: plugin {name} found but disabled")]
+    Disabled {
+        /// What was asked for, as it was typed.
+        name: String,
+    },
+    /// Nobody named a driver.
+    #[error("driver name cannot be empty")]
+    Nameless,
+    /// The plugin answered 200 and an error text: that text, and nothing of ours.
+    #[error("{reason}")]
+    Refused {
+        /// The plugin's words, shortened.
+        reason: String,
+    },
+    /// The plugin answered another status than 200.
+    #[error("{method}: {reason}")]
+    Status {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The HTTP status.
+        status: u16,
+        /// The plugin's words, shortened: its `Err`, or its body.
+        reason: String,
+    },
+    /// The plugin's socket could not be connected to; nothing was sent.
+    #[error("{method}: connecting to plugin {driver}")]
+    Connect {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// Which step failed, and why.
+        #[source]
+        source: SocketError,
+    },
+    /// The connection broke before the whole answer was there. What the plugin did is unknown.
+    #[error("{method}: the connection to plugin {driver} broke")]
+    Broken {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// What hyper says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The plugin did not answer in time. What it did, or will do, is unknown.
+    #[error("{method}: plugin {driver} did not answer within {} s", deadline.as_secs_f64())]
+    Deadline {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// How long was waited.
+        deadline: Duration,
+    },
+    /// The answer is larger than any honest one.
+    #[error("{method}: plugin {driver} answered with more than {limit_bytes} bytes")]
+    TooLarge {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// How many are allowed.
+        limit_bytes: usize,
+    },
+    /// The answer is not what the protocol says.
+    #[error("{method}: plugin {driver} gave an answer that makes no sense: {problem}")]
+    Answer {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// What was got and what was expected; never a whole answer.
+        problem: String,
+    },
+    /// A request could not be written.
+    #[error("{method}: writing the request to plugin {driver}")]
+    Request {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// What serde or hyper says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Waiting for a plugin's socket failed for good.
+    #[error("waiting for the plugin's socket")]
+    Ready(#[source] SocketError),
+}
+
+impl Error {
+    /// Whether this is the plugin's own answer, an honest no: the call arrived, and did not do what was asked.
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Status { .. })
+    }
+}
+
+/// Why a plugin's socket cannot be connected to.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// The name of the socket is not one component of a path.
+    #[error("the socket's name {name:?} must be one file name without slashes")]
+    Name {
+        /// What the plugin's config says.
+        name: String,
+    },
+    /// There is something else in the socket's place.
+    #[error("{} is {found}, not a socket", path.display())]
+    NotASocket {
+        /// Where.
+        path: PathBuf,
+        /// What is there: "a symbolic link", ….
+        found: &'static str,
+    },
+    /// A system call failed.
+    #[error("{step} {}", path.display())]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SocketError {
+    /// The same error again: hyper's client gives its connector's errors by reference only.
+    pub(super) fn copied(&self) -> Self {
+        match self {
+            Self::Name { name } => Self::Name { name: name.clone() },
+            Self::NotASocket { path, found } => Self::NotASocket { path: path.clone(), found },
+            Self::Io { step, path, source } => {
+                let source =
+                    source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
+                Self::Io { step, path: path.clone(), source }
+            }
+        }
+    }
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NotFound { .. } => Kind::NotFound,
+            Self::Disabled { .. } => Kind::Conflict,
+            Self::Nameless => Kind::Invalid,
+            // dockerd answers 500 to everything that goes wrong in or on the way to a plugin.
+            Self::Refused { .. }
+            | Self::Status { .. }
+            | Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Deadline { .. }
+            | Self::TooLarge { .. }
+            | Self::Answer { .. }
+            | Self::Request { .. }
+            | Self::Ready(_) => Kind::Internal,
+        }
+    }
+}

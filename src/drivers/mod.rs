@@ -1,0 +1,32 @@
+//! The live sockets of volume plugins (`docker.volumedriver/1.0`), and who uses them.
+//!
+//! ```text
+//! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
+//! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> connect (the socket, never followed)
+//! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
+//! ```
+//!
+//! This room does not know how a plugin is started, nor what a volume is beyond the protocol's words. Everything a
+//! plugin answers, and everything in its sockets directory, is hostile. The protocol's facts are from moby 20.10 and
+//! later: `volume/drivers/{proxy,adapter,extpoint}.go`, `pkg/plugins/client.go`, `pkg/plugins/transport`.
+
+mod answer;
+mod client;
+mod connect;
+mod driver;
+mod error;
+mod ready;
+mod registry;
+mod scope;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
+pub use driver::{Driver, Found, Reach};
+pub use error::Error;
+pub use ready::ready;
+pub use registry::{Drivers, Lease, Registration};
+pub use scope::Scope;
+
+/// The result of everything in this room that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
