@@ -133,7 +133,8 @@ impl Desk {
     }
 }
 
-/// Writes a document whole: `path.new`, fsync, rename.
+/// Writes a document whole: `path.new`, then rename. Not fsynced: a kill of any process leaves the old or the new
+/// document, and what a power cut can take is about containers that the same power cut has ended.
 pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> Result<()> {
     let bytes =
         serde_json::to_vec(document).map_err(|source| Error::Json { path: path.to_owned(), source })?;
@@ -141,17 +142,19 @@ pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> Result<()> {
     let fill = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
         rename(&new, path)
     };
     fill().map_err(Error::io("write", path))
 }
 
-/// Reads a document; `None` when there is none.
+/// Reads a document; `None` when there is none, or an empty one, which a power cut may leave.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(bytes) = read_bytes(path, DOCUMENT_BYTES).map_err(Error::io("read", path))? else {
         return Ok(None);
     };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
