@@ -6,6 +6,7 @@
 
 mod connection;
 mod listen;
+mod unread;
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -283,6 +283,28 @@ async fn a_head_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_client_that_is_still_writing_gets_the_answer_to_a_body_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let server =
+        start(bind(&path).await.unwrap(), Router::new().route("/ignore", post(|| async { "ignored" })));
+    let answers = tokio::task::spawn_blocking(move || {
+        let mut client = UnixStream::connect(path).unwrap();
+        let head = b"POST /ignore HTTP/1.1\r\nHost: d\r\nContent-Length: 200000\r\n\r\n";
+        let mut read = [0; 4096];
+        // The answer to the first is there before its body is sent; the second goes over the same connection.
+        for _ in 0..2 {
+            client.write_all(head).unwrap();
+            let length = client.read(&mut read).unwrap();
+            assert!(String::from_utf8_lossy(&read[..length]).ends_with("ignored"));
+            client.write_all(&[b'x'; 200_000]).unwrap();
+        }
+    });
+    answers.await.unwrap();
+    assert!(server.drain(None).await);
+}
+
+#[tokio::test]
 async fn without_activation_fd_says_so() {
     let error = Listeners::bind(&[Host::Fd(None)], &Group::Default).await.unwrap_err();
     assert!(error.to_string().starts_with("no sockets found via socket activation"), "{error}");
