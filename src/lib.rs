@@ -17,9 +17,10 @@ pub mod error;
 pub mod events;
 pub mod oci;
 pub mod paths;
+pub mod plugins;
 pub mod runtime;
 pub mod server;
 pub mod state;
-
+pub mod volumes;
 #[cfg(test)]
 mod tidy;

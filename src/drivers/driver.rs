@@ -146,7 +146,8 @@ impl Driver {
         self.checked(Method::Get, read)
     }
 
-    /// All volumes, in the plugin's order. Entries that are nameless, or named a second time, are left out.
+    /// All volumes, in the plugin's order. Entries that are nameless, named a second time, or
+    /// nonsense are left out.
     ///
     /// # Errors
     /// As [`Driver::create`].
@@ -156,9 +157,18 @@ impl Driver {
             let mut seen = std::collections::HashSet::new();
             let mut volumes = Vec::new();
             for volume in answer.objects("Volumes")? {
-                let found = self.found(volume)?;
-                if !found.name.is_empty() && seen.insert(found.name.clone()) {
-                    volumes.push(found);
+                match self.found(volume) {
+                    Ok(found) if !found.name.is_empty() && seen.insert(found.name.clone()) => {
+                        volumes.push(found)
+                    }
+                    Ok(_) => {}
+                    Err(problem) => {
+                        tracing::warn!(
+                            driver = self.name(),
+                            problem,
+                            "a volume in the driver's list is left out"
+                        );
+                    }
                 }
             }
             Ok(volumes)

@@ -6,7 +6,7 @@
 use super::lock::{self, Holder};
 use super::process::{Process, Watched, settle_locked};
 use super::program::{Container, Runtime};
-use super::record::{self, Commands, Desk, Orders, Report, Started};
+use super::record::{self, Commands, Deadlines, Desk, Orders, Report, Started};
 use super::spawn::{self, Stdio};
 use super::{Error, Result};
 use crate::paths::PluginExec;
@@ -37,6 +37,7 @@ pub struct Launcher {
     own_exe: PathBuf,
     runtime: Arc<dyn Runtime>,
     runtime_root: PathBuf,
+    deadlines: Deadlines,
 }
 
 /// What to start.
@@ -56,7 +57,12 @@ impl Launcher {
     /// `own_exe` is the program to spawn monitors from, normally `/proc/self/exe`; `runtime_root` is the directory
     /// of the runtime's own state.
     pub fn new(own_exe: PathBuf, runtime: impl Runtime + 'static, runtime_root: PathBuf) -> Self {
-        Self { own_exe, runtime: Arc::new(runtime), runtime_root }
+        Self { own_exe, runtime: Arc::new(runtime), runtime_root, deadlines: Deadlines::default() }
+    }
+
+    #[cfg(test)]
+    pub(super) fn with_deadlines(self, deadlines: Deadlines) -> Self {
+        Self { deadlines, ..self }
     }
 
     /// Starts a container and returns once its first process runs. What an earlier run of the same id left behind is
@@ -73,7 +79,7 @@ impl Launcher {
         let commands = self.runtime.commands(&container)?;
         let config = serde_json::value::to_raw_value(spec)
             .map_err(|source| Error::Json { path: bundle.join("config.json"), source })?;
-        let orders = Orders { id: id.clone(), log: log.clone(), commands };
+        let orders = Orders { id: id.clone(), log: log.clone(), commands, deadlines: self.deadlines };
         let (own_exe, runtime_root, at) = (self.own_exe.clone(), self.runtime_root.clone(), desk.clone());
         let (pidfd, status) = blocking(move || {
             make_dir(&runtime_root)?;

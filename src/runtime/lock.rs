@@ -104,7 +104,7 @@ mod tests {
         assert!(matches!(take(&desk).unwrap(), Holder::Unborn));
         sign(&mut file, &desk.lock(), i32::try_from(std::process::id()).unwrap()).unwrap();
         assert!(matches!(take(&desk).unwrap(), Holder::Monitor(_)));
-        drop(file);
+        release(&file);
         assert!(matches!(take(&desk).unwrap(), Holder::Us(_)));
     }
 

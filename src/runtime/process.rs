@@ -13,13 +13,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
-
-/// How long a runtime may take to delete a container whose monitor is dead.
-const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A container that was started, running or ended. Clones are the same container; dropping it does nothing to it.
 #[derive(Debug, Clone)]
@@ -186,7 +182,9 @@ pub(super) fn settle_locked(desk: &Desk) -> Result<Option<(Started, Exit)>> {
     let Some(orders) = record::read::<Orders>(&desk.orders())? else { return Ok(None) };
     if orders.commands.state.exists() {
         let program = PathBuf::from(orders.commands.delete.first().map_or("", String::as_str));
-        match spawn::run(&orders.commands.delete, DELETE_DEADLINE).map_err(Error::io("run", &program))? {
+        match spawn::run(&orders.commands.delete, orders.deadlines.delete)
+            .map_err(Error::io("run", &program))?
+        {
             Some(0) => {}
             code => tracing::warn!(id = orders.id, ?code, "the runtime could not delete a container"),
         }

@@ -10,9 +10,14 @@ use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The code of a container whose end nobody saw; containerd uses the same number.
 pub const UNKNOWN_CODE: i32 = 255;
+/// How long the runtime may take to start a container: long, for a machine that is badly overloaded.
+const RUN_DEADLINE: Duration = Duration::from_secs(50);
+/// How long it may take to delete one; runc itself waits 10 s for a killed process.
+const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 /// A document longer than this is not one of ours.
 const DOCUMENT_BYTES: u64 = 1 << 20;
 
@@ -24,8 +29,10 @@ pub struct Exit {
     /// When it was noticed.
     pub at: Timestamp,
     /// The kernel ran out of the memory allowed to the container and killed something in it.
+    #[serde(default)]
     pub oom: bool,
     /// The monitor died before it could see the end: `code` is [`UNKNOWN_CODE`].
+    #[serde(default)]
     pub lost: bool,
 }
 
@@ -58,6 +65,20 @@ pub(super) struct Orders {
     /// The directory of the bounded log.
     pub(super) log: PathBuf,
     pub(super) commands: Commands,
+    pub(super) deadlines: Deadlines,
+}
+
+/// How long the runtime may take for one command.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Deadlines {
+    pub(super) run: Duration,
+    pub(super) delete: Duration,
+}
+
+impl Default for Deadlines {
+    fn default() -> Self {
+        Self { run: RUN_DEADLINE, delete: DELETE_DEADLINE }
+    }
 }
 
 /// What the monitor says when the container runs (`started.json`, and the first line of the status pipe).
@@ -112,7 +133,8 @@ impl Desk {
     }
 }
 
-/// Writes a document whole: `path.new`, fsync, rename.
+/// Writes a document whole: `path.new`, then rename. Not fsynced: a kill of any process leaves the old or the new
+/// document, and what a power cut can take is about containers that the same power cut has ended.
 pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> Result<()> {
     let bytes =
         serde_json::to_vec(document).map_err(|source| Error::Json { path: path.to_owned(), source })?;
@@ -120,17 +142,19 @@ pub(super) fn write<T: Serialize>(path: &Path, document: &T) -> Result<()> {
     let fill = || {
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(&bytes)?;
-        file.sync_all()?;
         rename(&new, path)
     };
     fill().map_err(Error::io("write", path))
 }
 
-/// Reads a document; `None` when there is none.
+/// Reads a document; `None` when there is none, or an empty one, which a power cut may leave.
 pub(super) fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     let Some(bytes) = read_bytes(path, DOCUMENT_BYTES).map_err(Error::io("read", path))? else {
         return Ok(None);
     };
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     serde_json::from_slice(&bytes).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 

@@ -21,10 +21,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the runtime may take to start a container: a minute on a machine that is badly overloaded.
-const RUN_DEADLINE: Duration = Duration::from_secs(50);
-/// How long it may take to delete one; runc itself waits 10 s for a killed process.
-const DELETE_DEADLINE: Duration = Duration::from_secs(30);
 /// How much of a runtime's messages is looked at, and how much of one is told.
 const MESSAGES_BYTES: u64 = 64 * 1024;
 const MESSAGE_CHARS: usize = 4 * 1024;
@@ -102,15 +98,17 @@ impl Monitor {
         let Some([stdout, stderr]) = self.writers.take() else { return Err("started twice".to_owned()) };
         let stdio = Stdio { stdin: null.as_fd(), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
         let Commands { run, pid_file, messages, .. } = self.orders.commands.clone();
+        let since = Timestamp::now();
         let program = run.first().cloned().unwrap_or_default();
         let job = spawn(&run, stdio).map_err(|error| format!("cannot run {program}: {error}"))?;
         drop((stdout, stderr));
-        match self.finish(job, Reap::Awaited, RUN_DEADLINE) {
+        let deadline = self.orders.deadlines.run;
+        match self.finish(job, Reap::Awaited, deadline) {
             Ok(Some(0)) => read_pid(&pid_file).ok_or_else(|| format!("{program} left no pid")),
             Ok(Some(code)) => {
-                Err(self.words(&messages).unwrap_or_else(|| format!("{program} ended with {code}")))
+                Err(self.words(&messages, since).unwrap_or_else(|| format!("{program} ended with {code}")))
             }
-            Ok(None) => Err(format!("{program} did not start it within {} s", RUN_DEADLINE.as_secs())),
+            Ok(None) => Err(format!("{program} did not start it within {} s", deadline.as_secs_f64())),
             Err(error) => Err(format!("waiting for {program}: {error}")),
         }
     }
@@ -121,7 +119,7 @@ impl Monitor {
         let result = null().and_then(|null| {
             let stdio = Stdio { stdin: null.as_fd(), stdout: null.as_fd(), stderr: null.as_fd() };
             let job = spawn(&self.orders.commands.delete, stdio)?;
-            self.finish(job, Reap::All, DELETE_DEADLINE)
+            self.finish(job, Reap::All, self.orders.deadlines.delete)
         });
         match result {
             Ok(Some(0)) => {}
@@ -193,12 +191,13 @@ impl Monitor {
         }
     }
 
-    /// Why the runtime failed: the last error in its messages, else the last line on the output.
-    fn words(&mut self, messages: &Path) -> Option<String> {
+    /// Why the runtime failed: the last error in its messages, else the last line on the output since it ran.
+    fn words(&mut self, messages: &Path, since: Timestamp) -> Option<String> {
         let text = read_bytes(messages, MESSAGES_BYTES).ok().flatten().unwrap_or_default();
         let words = last_error(&text).or_else(|| {
             self.output.drain();
-            tail(&self.orders.log, 1).pop().map(|line| line.log.trim().to_owned())
+            let line = tail(&self.orders.log, 1).pop().filter(|line| line.time >= since)?;
+            Some(line.log.trim().to_owned())
         })?;
         Some(words.chars().take(MESSAGE_CHARS).collect())
     }

@@ -1,0 +1,92 @@
+//! `GET /volumes/{name}`.
+//!
+//! A local volume is told from memory. A plugin's is asked for at its plugin. A name without a record is asked for at
+//! every driver, at once and for [`super::LIST_DEADLINE`], as dockerd asks one after the other. Nothing is changed: a plugin
+//! that has lost a volume, or says so, does not lose us its labels; the next create or remove settles it.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
+
+use super::{Error, Problem, Result, Volume, Volumes};
+use crate::drivers::{Driver, Found};
+
+impl Volumes {
+    /// One volume, with its driver's `status`.
+    ///
+    /// # Errors
+    /// `get x: no such volume`; or its driver is not there, or does not answer.
+    pub async fn inspect(&self, name: &str) -> Result<Arc<Volume>> {
+        let told = match self.0.known.find(name) {
+            Some(volume) if volume.is_local() => return Ok(volume),
+            Some(volume) => self.in_plugin(&volume).await,
+            None => Ok(self.anywhere(name).await.map(|(_, volume)| volume)),
+        };
+        match told {
+            Ok(Some(volume)) => Ok(Arc::new(volume)),
+            Ok(None) => Err(Error::of("get", name, Problem::NoSuchVolume)),
+            Err(problem) => Err(Error::of("get", name, problem)),
+        }
+    }
+
+    /// A known volume as its plugin tells it; `None` when the plugin answers that it has none of this name.
+    pub(super) async fn in_plugin(&self, volume: &Volume) -> Result<Option<Volume>, Problem> {
+        let checking =
+            |source| Problem::Checking { driver: volume.driver.clone(), name: volume.name.clone(), source };
+        let driver = self.0.drivers.lookup(&volume.driver).map_err(checking)?;
+        match driver.get(&volume.name).await {
+            Ok(Some(found)) => {
+                driver.capabilities().await;
+                Ok(Some(told(&driver, found, Some(volume))))
+            }
+            Ok(None) => Ok(None),
+            Err(error) if error.is_answer() => {
+                let error = error.to_string();
+                tracing::debug!(
+                    driver = driver.name(),
+                    volume = volume.name,
+                    error,
+                    "the volume is not there"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(checking(error)),
+        }
+    }
+
+    /// A volume without a record, at whichever driver has it; the first by name if several do.
+    pub(super) async fn anywhere(&self, name: &str) -> Option<(Arc<Driver>, Volume)> {
+        let deadline = self.0.list_deadline;
+        let ask = |driver: Arc<Driver>| async move {
+            match tokio::time::timeout(deadline, driver.get(name)).await {
+                Ok(Ok(Some(found))) => {
+                    let volume = told(&driver, found, None);
+                    Some((driver, volume))
+                }
+                Ok(Ok(None) | Err(_)) | Err(_) => None,
+            }
+        };
+        let mut asked: FuturesOrdered<_> = self.0.drivers.live().into_iter().map(ask).collect();
+        while let Some(answer) = asked.next().await {
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+}
+
+/// What a driver has found, joined with what only we know of it.
+pub(super) fn told(driver: &Driver, found: Found, known: Option<&Volume>) -> Volume {
+    Volume {
+        name: found.name,
+        driver: driver.name().to_owned(),
+        mountpoint: found.mountpoint,
+        created_at: found.created_at.or_else(|| known.and_then(|known| known.created_at)),
+        reach: driver.known_reach(),
+        labels: known.and_then(|known| known.labels.clone()),
+        options: known.and_then(|known| known.options.clone()),
+        status: Some(found.status),
+    }
+}

@@ -1,0 +1,121 @@
+//! All volumes that have a record, in memory, and who holds each of them.
+//!
+//! The lock is held for a look or a change in memory only. Who may change which name when is `turn`'s business; who
+//! the holders are is not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::local::Local;
+use super::record::Record;
+use super::{Problem, Volume};
+use crate::drivers::{Drivers, Lease, Reach};
+
+/// The volumes by name.
+#[derive(Debug, Default)]
+pub(super) struct Known(RwLock<BTreeMap<String, Entry>>);
+
+/// One volume.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As its record tells it: of a local volume, all there is to tell. Shared with whoever asked.
+    pub(super) volume: Arc<Volume>,
+    /// Who uses it, as ids.
+    holders: BTreeSet<String>,
+    /// While it exists its plugin cannot be disabled or removed. None for a local volume.
+    _lease: Option<Lease>,
+}
+
+impl Entry {
+    /// The entry of a record, with a lease on its driver.
+    pub(super) fn new(name: &str, record: Record, local: &Local, drivers: &Drivers) -> Self {
+        let is_local = record.is_local();
+        let lease = (!is_local).then(|| drivers.lease(&record.driver));
+        let volume = Volume {
+            name: name.to_owned(),
+            driver: record.driver,
+            mountpoint: is_local.then(|| local.mountpoint(name)),
+            created_at: Some(record.created_at),
+            reach: Reach::Local,
+            labels: record.labels,
+            options: record.options,
+            status: None,
+        };
+        Self { volume: Arc::new(volume), holders: BTreeSet::new(), _lease: lease }
+    }
+
+    /// Whether something uses it.
+    pub(super) fn is_held(&self) -> bool {
+        !self.holders.is_empty()
+    }
+}
+
+impl Known {
+    /// The volume of a name.
+    pub(super) fn find(&self, name: &str) -> Option<Arc<Volume>> {
+        self.read().get(name).map(|entry| Arc::clone(&entry.volume))
+    }
+
+    /// Calls `look` with every volume, by name.
+    pub(super) fn each(&self, mut look: impl FnMut(&Entry)) {
+        self.read().values().for_each(|entry| look(entry));
+    }
+
+    /// Whether something uses the name.
+    pub(super) fn is_held(&self, name: &str) -> bool {
+        self.read().get(name).is_some_and(Entry::is_held)
+    }
+
+    /// Adds a volume, or replaces the one that has the name.
+    pub(super) fn insert(&self, name: &str, entry: Entry) {
+        self.write().insert(name.to_owned(), entry);
+    }
+
+    /// Forgets a volume.
+    pub(super) fn forget(&self, name: &str) {
+        // Dropped after the lock is released: dropping a lease takes the drivers' lock.
+        let forgotten = self.write().remove(name);
+        drop(forgotten);
+    }
+
+    /// The problem that keeps a name from being removed: who uses it.
+    pub(super) fn check_unused(&self, name: &str) -> Result<(), Problem> {
+        match self.read().get(name) {
+            Some(entry) if entry.is_held() => {
+                Err(Problem::InUse { holders: entry.holders.iter().cloned().collect() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Adds a holder; `false` when there is no such volume.
+    pub(super) fn hold(&self, name: &str, holder: &str) -> bool {
+        match self.write().get_mut(name) {
+            Some(entry) => {
+                entry.holders.insert(holder.to_owned());
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a holder away; fine when it was none.
+    pub(super) fn release(&self, name: &str, holder: &str) {
+        if let Some(entry) = self.write().get_mut(name) {
+            entry.holders.remove(holder);
+        }
+    }
+
+    /// How many hold a name.
+    pub(super) fn holders(&self, name: &str) -> usize {
+        self.read().get(name).map_or(0, |entry| entry.holders.len())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Entry>> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,115 @@
+//! `GET /volumes`.
+//!
+//! Local volumes come from memory. Every plugin that may have something is asked at once, and has
+//! [`super::LIST_DEADLINE`]; one that does not answer is a warning, and what we know of its volumes is listed instead.
+//! A name is listed once: under the driver its record names, or else the local one, or else the first by name.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::{Instant, timeout_at};
+
+use super::inspect::told;
+use super::{Filter, Volume, Volumes};
+use crate::drivers::{Driver, Found};
+use crate::error::chain;
+
+/// A list, and what is missing from it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Listing {
+    /// The volumes, by name.
+    pub volumes: Vec<Arc<Volume>>,
+    /// Which drivers did not answer, and why.
+    pub warnings: Vec<String>,
+}
+
+/// A volume that has a record, and whether something uses it.
+type Recorded = HashMap<String, (Arc<Volume>, bool)>;
+
+impl Volumes {
+    /// The volumes that pass the filter. Never fails, and takes [`super::LIST_DEADLINE`] at the most.
+    pub async fn list(&self, filter: &Filter) -> Listing {
+        let drivers: Vec<_> =
+            self.0.drivers.live().into_iter().filter(|driver| filter.wants_driver(driver.name())).collect();
+        let matcher = filter.matcher();
+        let mut listed = BTreeMap::new();
+        let mut recorded = Recorded::new();
+        let wants_local = filter.wants_driver(super::LOCAL_DRIVER);
+        self.0.known.each(|entry| {
+            let (volume, held) = (&entry.volume, entry.is_held());
+            if volume.is_local() && wants_local && matcher.matches(volume, held) {
+                listed.insert(volume.name.clone(), Arc::clone(volume));
+            }
+            if !drivers.is_empty() {
+                recorded.insert(volume.name.clone(), (Arc::clone(volume), held));
+            }
+        });
+        let mut warnings = Vec::new();
+        let deadline = Instant::now() + self.0.list_deadline;
+        for (driver, answer) in join_all(drivers.into_iter().map(|driver| ask(driver, deadline))).await {
+            let volumes = match answer {
+                Ok(found) => joined(&driver, found, &recorded),
+                Err(why) => {
+                    warnings.push(format!("list {}: {why}", driver.name()));
+                    remembered(&driver, &recorded)
+                }
+            };
+            for (volume, held) in volumes {
+                if matcher.matches(&volume, held) {
+                    listed.entry(volume.name.clone()).or_insert(volume);
+                }
+            }
+        }
+        Listing { volumes: listed.into_values().collect(), warnings }
+    }
+}
+
+/// Asks one driver for its volumes, and how far they reach.
+async fn ask(driver: Arc<Driver>, deadline: Instant) -> (Arc<Driver>, Result<Vec<Found>, String>) {
+    let begun = Instant::now();
+    let answer = match timeout_at(deadline, driver.list()).await {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => {
+            let seconds = (deadline - begun).as_secs_f64();
+            Err(format!("the driver did not answer within {seconds:.0} s, its volumes may be missing"))
+        }
+    };
+    if answer.as_ref().is_ok_and(|found| !found.is_empty()) {
+        // Late, it is told as local this once.
+        let _ = timeout_at(deadline, driver.capabilities()).await;
+    }
+    (driver, answer)
+}
+
+/// What a driver listed, joined with our records, without names that are another driver's.
+fn joined(driver: &Driver, found: Vec<Found>, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
+    let mut volumes = Vec::with_capacity(found.len());
+    for found in found {
+        let ours = recorded.get(&found.name);
+        match ours {
+            Some((volume, _)) if volume.driver != driver.name() => {
+                let (name, owner) = (&volume.name, &volume.driver);
+                tracing::warn!(volume = name, driver = driver.name(), owner, "left out: the name is taken");
+            }
+            Some((volume, held)) => {
+                volumes.push((Arc::new(without_status(told(driver, found, Some(volume)))), *held));
+            }
+            None => volumes.push((Arc::new(without_status(told(driver, found, None))), false)),
+        }
+    }
+    volumes
+}
+
+/// What we remember of a driver's volumes.
+fn remembered(driver: &Driver, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
+    let of_driver = recorded.values().filter(|(volume, _)| volume.driver == driver.name());
+    let reach = driver.known_reach();
+    of_driver.map(|(volume, held)| (Arc::new(Volume { reach, ..Volume::clone(volume) }), *held)).collect()
+}
+
+/// Lists do not tell a driver's status, as dockerd's do not.
+fn without_status(volume: Volume) -> Volume {
+    Volume { status: None, ..volume }
+}

@@ -1,0 +1,252 @@
+//! The built-in driver: a volume is a plain directory, `<root>/<name>/_data`.
+//!
+//! ```text
+//! <root>/                    0701, as dockerd's
+//!   <name>/                  0701
+//!     _data/                 0755: what containers see
+//!   .trash/<random>/         0700: what is being removed; no volume's name begins with a dot
+//!     <name>/                a removed volume, with everything in it
+//!     .deep-<n>/             a directory that lay so deep that it was moved up to be emptied
+//! ```
+//!
+//! This file does not know records: it is told at [`Local::open`] which volumes there are, and puts the disk in order.
+//! Every path is one component below an open directory. Options are not mounted yet: a volume with any is refused.
+//! Facts are from moby `volume/local`. All of it blocks.
+
+mod error;
+mod mounts;
+mod tree;
+
+use std::collections::BTreeSet;
+use std::fs::DirBuilder;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
+use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
+
+use super::{Problem, Texts};
+pub use error::Error;
+
+/// The built-in driver's name.
+pub const LOCAL_DRIVER: &str = "local";
+/// What containers see of a volume.
+const DATA: &str = "_data";
+/// Where volumes go that are being removed.
+const TRASH: &str = ".trash";
+const ROOT_MODE: u32 = 0o701;
+const DATA_MODE: u32 = 0o755;
+const TRASH_MODE: u32 = 0o700;
+/// The options that dockerd's local driver knows.
+const OPTIONS: [&str; 4] = ["type", "o", "device", "size"];
+
+/// The directory of all local volumes.
+#[derive(Debug)]
+pub(super) struct Local {
+    path: PathBuf,
+    root: OwnedFd,
+    trash: OwnedFd,
+}
+
+/// Which directories a create has made, as opposed to found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Made {
+    volume: bool,
+    data: bool,
+}
+
+/// A volume that is out of the way: the name of its place in the trash.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Discarded(String);
+
+/// Refuses options: dockerd's words for one it does not know either.
+pub(super) fn check_options(options: Option<&Texts>) -> Result<(), Problem> {
+    let Some(options) = options.filter(|options| !options.is_empty()) else { return Ok(()) };
+    if let Some(unknown) = options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
+        return Err(Error::UnknownOption { option: unknown.clone() }.into());
+    }
+    let options = options.keys().cloned().collect();
+    Err(Error::OptionsUnsupported { options }.into())
+}
+
+impl Local {
+    /// Opens the directory, or makes it, and puts it in order for the volumes that there are: what was being removed
+    /// is put back if its volume still is one, and is deleted otherwise; missing directories are made again; empty
+    /// directories of no volume are removed, others are left alone and logged.
+    pub(super) fn open(path: PathBuf, volumes: &BTreeSet<&str>) -> Result<Self, Error> {
+        let failed = |source| Error::Io { step: "opening", path: path.clone(), source };
+        DirBuilder::new().recursive(true).mode(ROOT_MODE).create(&path).map_err(failed)?;
+        // Mount points are looked up by this path, and the kernel tells them without links.
+        let path = path.canonicalize().map_err(failed)?;
+        let root =
+            nix::fcntl::open(&path, DIRECTORY, Mode::empty()).map_err(|errno| io(&path, "opening", errno))?;
+        let mode = Mode::from_bits_truncate(ROOT_MODE);
+        fchmod(&root, mode).map_err(|errno| io(&path, "changing the mode of", errno))?;
+        let trash = make_directory(&root, &path, TRASH, TRASH_MODE)?.0;
+        let local = Self { path, root, trash };
+        local.empty_trash(volumes)?;
+        for name in volumes {
+            let made = local.create(name)?;
+            if made.data {
+                tracing::warn!(volume = name, "the volume's directory was missing and is made again, empty");
+            }
+        }
+        local.look_for_strangers(volumes)?;
+        Ok(local)
+    }
+
+    /// Where a volume's data is.
+    pub(super) fn mountpoint(&self, name: &str) -> PathBuf {
+        self.path.join(name).join(DATA)
+    }
+
+    /// Makes a volume's directories, or finds them. Syncs nothing.
+    pub(super) fn create(&self, name: &str) -> Result<Made, Error> {
+        let (volume, made) = make_directory(&self.root, &self.path, name, ROOT_MODE)?;
+        let (_, data) = make_directory(&volume, &self.path.join(name), DATA, DATA_MODE)?;
+        Ok(Made { volume: made, data })
+    }
+
+    /// Removes the directories that a create has made, if they are empty still.
+    pub(super) fn take_back(&self, name: &str, made: Made) -> Result<(), Error> {
+        if made.data {
+            let volume = open_directory(&self.root, &self.path, name)?;
+            unlinkat(&volume, DATA, UnlinkatFlags::RemoveDir)
+                .map_err(|errno| io(&self.mountpoint(name), "removing", errno))?;
+        }
+        if made.volume {
+            unlinkat(&self.root, name, UnlinkatFlags::RemoveDir)
+                .map_err(|errno| io(&self.path.join(name), "removing", errno))?;
+        }
+        Ok(())
+    }
+
+    /// Moves a volume out of the way, for good when this returns. One that is gone already is fine.
+    pub(super) fn discard(&self, name: &str) -> Result<Discarded, Error> {
+        let volume = self.path.join(name);
+        if mounts::any_below(&volume)? {
+            return Err(Error::Mounted);
+        }
+        let place = super::name::made_up().map_err(|_| io(&volume, "making up a place for", Errno::EIO))?;
+        let (directory, _) = make_directory(&self.trash, &self.path.join(TRASH), &place, TRASH_MODE)?;
+        match renameat(&self.root, name, &directory, name) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(io(&volume, "moving away", errno)),
+        }
+        // Otherwise a power cut may bring the data back under a name that is free, and a new volume would have it.
+        fsync(&self.root).map_err(|errno| io(&self.path, "syncing", errno))?;
+        Ok(Discarded(place))
+    }
+
+    /// Undoes [`Local::discard`].
+    pub(super) fn put_back(&self, name: &str, discarded: &Discarded) -> Result<(), Error> {
+        let trash = self.path.join(TRASH);
+        let place = open_directory(&self.trash, &trash, &discarded.0)?;
+        renameat(&place, name, &self.root, name)
+            .map_err(|errno| io(&self.path.join(name), "putting back", errno))?;
+        unlinkat(&self.trash, discarded.0.as_str(), UnlinkatFlags::RemoveDir)
+            .map_err(|errno| io(&trash.join(&discarded.0), "removing", errno))
+    }
+
+    /// Deletes what is out of the way; says how many bytes that freed.
+    pub(super) fn sweep(&self, discarded: &Discarded) -> Result<u64, Error> {
+        tree::remove(&self.trash, &discarded.0)
+            .map_err(|errno| io(&self.path.join(TRASH).join(&discarded.0), "deleting", errno))
+    }
+
+    /// How many bytes a volume's files take.
+    pub(super) fn measure(&self, name: &str) -> Result<u64, Error> {
+        let failed = |errno| io(&self.mountpoint(name), "measuring", errno);
+        let volume = open_directory(&self.root, &self.path, name)?;
+        let data = openat(&volume, DATA, DIRECTORY, Mode::empty()).map_err(failed)?;
+        tree::measure(&data).map_err(failed)
+    }
+
+    fn empty_trash(&self, volumes: &BTreeSet<&str>) -> Result<(), Error> {
+        let trash = self.path.join(TRASH);
+        let listed =
+            |directory: &OwnedFd| tree::names(directory).map_err(|errno| io(&trash, "listing", errno));
+        for place in listed(&self.trash)? {
+            let discarded = Discarded(place);
+            let inside = listed(&open_directory(&self.trash, &trash, &discarded.0)?)?;
+            match inside.iter().find(|name| volumes.contains(name.as_str()) && !self.exists(name)) {
+                Some(name) => {
+                    tracing::warn!(volume = name, "a volume that was not removed to the end is put back");
+                    self.put_back(name, &discarded)?;
+                }
+                None => {
+                    if let Err(error) = self.sweep(&discarded) {
+                        let error = crate::error::chain(&error);
+                        tracing::warn!(error, "files of a removed volume are left for the next start");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_strangers(&self, volumes: &BTreeSet<&str>) -> Result<(), Error> {
+        let names = tree::names(&self.root).map_err(|errno| io(&self.path, "listing", errno))?;
+        for name in names.iter().filter(|name| !name.starts_with('.') && !volumes.contains(name.as_str())) {
+            let made = Made { volume: true, data: self.has_data(name) };
+            match self.take_back(name, made) {
+                Ok(()) => tracing::info!(name, "the empty directory of an unfinished create is removed"),
+                Err(error) => {
+                    let error = crate::error::chain(&error);
+                    tracing::warn!(name, error, "in the volumes' directory, but of no volume; left alone");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        fstatat(&self.root, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
+    }
+
+    fn has_data(&self, name: &str) -> bool {
+        let volume = open_directory(&self.root, &self.path, name);
+        volume.is_ok_and(|volume| fstatat(&volume, DATA, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok())
+    }
+}
+
+/// How directories are opened here: never through a link.
+const DIRECTORY: OFlag =
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// Opens a directory in another, by its one name.
+fn open_directory(parent: &OwnedFd, parent_path: &Path, name: &str) -> Result<OwnedFd, Error> {
+    openat(parent, name, DIRECTORY, Mode::empty())
+        .map_err(|errno| io(&parent_path.join(name), "opening", errno))
+}
+
+/// Makes a directory or finds it, and opens it; says whether it was made. A new one gets the mode whatever the umask.
+fn make_directory(
+    parent: &OwnedFd,
+    parent_path: &Path,
+    name: &str,
+    mode: u32,
+) -> Result<(OwnedFd, bool), Error> {
+    let mode = Mode::from_bits_truncate(mode);
+    let made = match mkdirat(parent.as_fd(), name, mode) {
+        Ok(()) => true,
+        Err(Errno::EEXIST) => false,
+        Err(errno) => return Err(io(&parent_path.join(name), "making", errno)),
+    };
+    let directory = open_directory(parent, parent_path, name)?;
+    if made {
+        let failed = |errno| io(&parent_path.join(name), "changing the mode of", errno);
+        fchmod(&directory, mode).map_err(failed)?;
+    }
+    Ok((directory, made))
+}
+
+fn io(path: &Path, step: &'static str, errno: Errno) -> Error {
+    Error::Io { step, path: path.to_owned(), source: errno.into() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,55 @@
+//! What can go wrong with the built-in driver.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::error::{Classified, Kind};
+
+/// Why a local volume was not made, removed or measured.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Not even dockerd knows the option.
+    #[error("invalid option: {option:?}")]
+    UnknownOption {
+        /// The option's name; its value may be a secret.
+        option: String,
+    },
+    /// The option is good, and not supported here.
+    #[error(
+        "the local driver of dockplug does not support options yet: got {}; create the volume without them, or with a \
+         plugin",
+        options.join(", ")
+    )]
+    OptionsUnsupported {
+        /// The names of all options that were given.
+        options: Vec<String>,
+    },
+    /// Something is mounted in the volume.
+    #[error("volume has active mounts")]
+    Mounted,
+    /// The disk.
+    #[error("{step} {}", path.display())]
+    Io {
+        /// What was tried.
+        step: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The thread that worked on the disk is gone.
+    #[error("{0}")]
+    Interrupted(String),
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::UnknownOption { .. } => Kind::Invalid,
+            Self::OptionsUnsupported { .. } => Kind::NotImplemented,
+            // dockerd answers 500 to both.
+            Self::Mounted | Self::Io { .. } | Self::Interrupted(_) => Kind::Internal,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+
+use super::*;
+
+fn open_for(root: &Path, volumes: &[&str]) -> Local {
+    Local::open(root.to_owned(), &volumes.iter().copied().collect()).unwrap()
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn a_volume_is_two_directories_with_dockerds_modes() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("below/volumes");
+    let local = open_for(&path, &[]);
+    assert_eq!(local.create("ab").unwrap(), Made { volume: true, data: true });
+    assert_eq!(local.mountpoint("ab"), path.join("ab/_data"));
+    assert_eq!((mode(&path), mode(&path.join("ab")), mode(&path.join("ab/_data"))), (0o701, 0o701, 0o755));
+    assert_eq!(mode(&path.join(".trash")), 0o700);
+}
+
+#[test]
+fn a_directory_that_is_there_is_taken_with_its_files_and_mode() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    let made = local.create("ab").unwrap();
+    fs::write(local.mountpoint("ab").join("file"), "x").unwrap();
+    fs::set_permissions(local.mountpoint("ab"), fs::Permissions::from_mode(0o777)).unwrap();
+    let again = local.create("ab").unwrap();
+    assert_eq!(again, Made { volume: false, data: false });
+    local.take_back("ab", again).unwrap();
+    assert_eq!(mode(&local.mountpoint("ab")), 0o777);
+    local.take_back("ab", made).unwrap_err();
+    assert!(local.mountpoint("ab").join("file").exists());
+}
+
+#[test]
+fn a_create_that_is_taken_back_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    let made = local.create("ab").unwrap();
+    local.take_back("ab", made).unwrap();
+    assert!(!root.path().join("ab").exists());
+}
+
+#[test]
+fn a_link_in_a_volumes_place_is_not_followed() {
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let local = open_for(root.path(), &[]);
+    symlink(outside.path(), root.path().join("ab")).unwrap();
+    local.create("ab").unwrap_err();
+    fs::create_dir(root.path().join("cd")).unwrap();
+    symlink(outside.path(), root.path().join("cd/_data")).unwrap();
+    local.create("cd").unwrap_err();
+    local.measure("cd").unwrap_err();
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_removed_is_away_first_and_deleted_then() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    local.create("ab").unwrap();
+    fs::write(local.mountpoint("ab").join("file"), vec![1; 4096]).unwrap();
+    assert_eq!(local.measure("ab").unwrap(), 4096);
+    let discarded = local.discard("ab").unwrap();
+    assert!(!root.path().join("ab").exists());
+    // The name is free at once.
+    local.create("ab").unwrap();
+    assert_eq!(local.sweep(&discarded).unwrap(), 4096);
+    assert_eq!(fs::read_dir(root.path().join(".trash")).unwrap().count(), 0);
+    assert!(root.path().join("ab/_data").exists());
+}
+
+#[test]
+fn a_removal_can_be_undone() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    local.create("ab").unwrap();
+    let inode = fs::metadata(local.mountpoint("ab")).unwrap().ino();
+    let discarded = local.discard("ab").unwrap();
+    local.put_back("ab", &discarded).unwrap();
+    assert_eq!(fs::metadata(local.mountpoint("ab")).unwrap().ino(), inode);
+    assert_eq!(fs::read_dir(root.path().join(".trash")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_is_gone_is_removed_without_a_word() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    let discarded = local.discard("ab").unwrap();
+    assert_eq!(local.sweep(&discarded).unwrap(), 0);
+}
+
+#[test]
+fn a_start_finishes_what_a_kill_interrupted() {
+    let root = tempfile::tempdir().unwrap();
+    {
+        let local = open_for(root.path(), &[]);
+        for name in ["kept", "removed", "lost", "unfinished", "stranger"] {
+            local.create(name).unwrap();
+            if name != "unfinished" {
+                fs::write(local.mountpoint(name).join("file"), name).unwrap();
+            }
+        }
+        local.discard("kept").unwrap();
+        local.discard("removed").unwrap();
+        fs::remove_dir_all(root.path().join("lost")).unwrap();
+        fs::create_dir(root.path().join("half")).unwrap();
+        // Removed, and made again under the same name, before the files of the first were deleted.
+        local.create("twice").unwrap();
+        fs::write(local.mountpoint("twice").join("old"), "").unwrap();
+        local.discard("twice").unwrap();
+        local.create("twice").unwrap();
+    }
+    let local = open_for(root.path(), &["kept", "lost", "twice"]);
+    assert_eq!(fs::read_to_string(local.mountpoint("kept").join("file")).unwrap(), "kept");
+    assert_eq!(fs::read_dir(local.mountpoint("lost")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(local.mountpoint("twice")).unwrap().count(), 0);
+    assert!(root.path().join("stranger/_data/file").exists(), "data is never thrown away unasked");
+    let mut left: Vec<_> = fs::read_dir(root.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".trash", "kept", "lost", "stranger", "twice"]);
+    assert_eq!(fs::read_dir(root.path().join(".trash")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_volume_with_a_mount_in_it_stays() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let (root, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Reached through a link, as a data root may be.
+    symlink(root.path(), outside.path().join("link")).unwrap();
+    let local = open_for(&outside.path().join("link"), &[]);
+    local.create("ab").unwrap();
+    let point = local.mountpoint("ab");
+    mount(Some("tmpfs"), &point, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let refused = local.discard("ab");
+    umount2(&point, MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(refused.unwrap_err().to_string(), "volume has active mounts");
+    local.discard("ab").unwrap();
+}
+
+#[test]
+fn options_are_refused_by_name() {
+    let check = |pairs: &[(&str, &str)]| {
+        let options = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        check_options(Some(&options)).map_err(|problem| problem.to_string())
+    };
+    assert_eq!(check(&[]), Ok(()));
+    assert!(check_options(None).is_ok());
+    assert_eq!(check(&[("color", "red"), ("type", "nfs")]), Err(r#"invalid option: "color""#.to_owned()));
+    let text = check(&[("o", "password=hunter2"), ("type", "cifs")]).unwrap_err();
+    assert!(text.contains("o, type") && !text.contains("hunter2"), "{text}");
+}

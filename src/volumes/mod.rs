@@ -1,0 +1,191 @@
+//! Volumes: names that are kept, each with a driver that knows where the data is.
+//!
+//! ```text
+//! create . inspect . list . remove . prune . usage . hold     one verb, one file
+//! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
+//! name, filter                                     pure: what is allowed, what matches
+//! turn    one change of a name at a time           local  the built-in driver: plain directories
+//! ```
+//!
+//! What is true here, always:
+//! - A volume is known, in memory and in answers, only when its record is durable.
+//! - Changes of one name take turns ([`turn`]); changes of other names never wait for them, and no lock of the whole
+//!   room is held while a plugin or the disk is waited for.
+//! - A change that has begun is finished, also when whoever asked for it has gone: it runs in its own task.
+//! - A plugin that hangs delays nothing but the calls that need it; lists give it [`LIST_DEADLINE`].
+//!
+//! The room knows no plugin, only live drivers, and no HTTP. Facts and texts are from moby: `volume/service`,
+//! `volume/local`, `volume/drivers`.
+
+mod create;
+mod error;
+mod filter;
+mod hold;
+mod inspect;
+mod known;
+mod list;
+mod local;
+mod name;
+mod prune;
+mod record;
+mod remove;
+mod turn;
+mod usage;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::drivers::{Drivers, Reach};
+use crate::events::{Bus, Event, Type};
+use crate::state::Store;
+
+pub use create::Create;
+pub use error::{Error, Problem};
+pub use filter::{Filter, Prune, Terms};
+use known::{Entry, Known};
+pub use list::Listing;
+pub use local::{Error as LocalError, LOCAL_DRIVER};
+pub use name::NAME_MAX_BYTES;
+pub use prune::Pruned;
+use record::VOLUMES;
+use turn::Turns;
+pub use usage::Usage;
+
+/// The result of everything in this room that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How long a list, or the search for an unknown name, waits for a driver.
+pub const LIST_DEADLINE: Duration = Duration::from_secs(2);
+/// The label that marks a volume made without a name. Its value is empty.
+pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
+
+/// Text to text: labels, options.
+pub type Texts = BTreeMap<String, String>;
+
+/// All volumes of this daemon; clones are the same.
+#[derive(Clone)]
+pub struct Volumes(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    drivers: Drivers,
+    events: Bus,
+    local: Arc<local::Local>,
+    known: Known,
+    turns: Turns,
+    pruning: tokio::sync::Mutex<()>,
+    list_deadline: Duration,
+}
+
+/// A volume, as it is told to whoever asks. Not sure to exist still.
+#[derive(Clone, PartialEq)]
+pub struct Volume {
+    /// The name.
+    pub name: String,
+    /// `local`, or the familiar name of a plugin: `rclone:latest`.
+    pub driver: String,
+    /// Where the data is, as a path of the host; `None` when the driver does not say, or not now.
+    pub mountpoint: Option<PathBuf>,
+    /// When it was made, if that is known.
+    pub created_at: Option<Timestamp>,
+    /// How far it reaches.
+    pub reach: Reach,
+    /// The labels as they were given; `None` when none were, which is not the same as an empty set.
+    pub labels: Option<Texts>,
+    /// The driver's options as they were given. They may be secrets.
+    pub options: Option<Texts>,
+    /// What the driver tells about it; only from [`Volumes::inspect`], and empty if it tells nothing.
+    pub status: Option<Map<String, Value>>,
+}
+
+impl Volumes {
+    /// Reads the records, repairs what an interrupted daemon left behind, and takes a lease on the driver of every
+    /// volume. `root` is the directory of the local driver's volumes; it is made if it is missing. Blocking.
+    ///
+    /// # Errors
+    /// The records or the directory cannot be read, or a volume's directory cannot be made again.
+    pub fn open(store: Store, drivers: Drivers, events: Bus, root: PathBuf) -> Result<Self> {
+        Self::open_with(store, drivers, events, root, LIST_DEADLINE)
+    }
+
+    fn open_with(
+        store: Store,
+        drivers: Drivers,
+        events: Bus,
+        root: PathBuf,
+        list_deadline: Duration,
+    ) -> Result<Self> {
+        let records = store.load(VOLUMES).map_err(Error::State)?;
+        let locals = records.iter().filter(|(_, record)| record.is_local()).map(|(name, _)| name.as_str());
+        let local = Arc::new(local::Local::open(root, &locals.collect())?);
+        let known = Known::default();
+        for (name, record) in records {
+            known.insert(&name, Entry::new(&name, record, &local, &drivers));
+        }
+        let (turns, pruning) = (Turns::default(), tokio::sync::Mutex::default());
+        let inner = Inner { store, drivers, events, local, known, turns, pruning, list_deadline };
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// Runs a change to its end, also when the caller goes away.
+    async fn finish<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        tokio::spawn(change).await.map_err(|error| Error::Stopped(error.to_string()))?
+    }
+
+    fn tell(&self, action: &str, name: &str, driver: &str) {
+        self.0.events.publish(Event::new(Type::Volume, action, name).with("driver", driver));
+    }
+}
+
+/// Runs what touches the disk on a thread that may wait for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::Stopped(error.to_string()))
+}
+
+impl Volume {
+    /// Whether the built-in driver has it.
+    pub fn is_local(&self) -> bool {
+        self.driver == LOCAL_DRIVER
+    }
+
+    /// Whether it was made without a name.
+    pub fn is_anonymous(&self) -> bool {
+        self.labels.as_ref().is_some_and(|labels| labels.contains_key(ANONYMOUS_LABEL))
+    }
+
+    /// Whether the driver got options.
+    fn has_options(&self) -> bool {
+        self.options.as_ref().is_some_and(|options| !options.is_empty())
+    }
+}
+
+/// Tells the names of options, not their values.
+impl fmt::Debug for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volume")
+            .field("name", &self.name)
+            .field("driver", &self.driver)
+            .field("mountpoint", &self.mountpoint)
+            .field("labels", &self.labels)
+            .field("options", &self.options.as_ref().map(|options| options.keys().collect::<Vec<_>>()))
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Volumes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Volumes").field("drivers", &self.0.drivers.names()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
