@@ -50,3 +50,6 @@ impl FromRef<Rooms> for Arc<Facts> {
         rooms.facts.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;
