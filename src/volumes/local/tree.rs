@@ -2,7 +2,8 @@
 //!
 //! No link is followed and no mount is crossed: each directory is opened in the open one above it, by its one name, with
 //! `openat2(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS)`. Containers may change the tree meanwhile; what has gone in
-//! between is passed over.
+//! between is passed over. Deleting counts what it frees, file by file, which a deletion that only deletes cannot tell
+//! afterwards.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
