@@ -1,2 +1,35 @@
-#[test]
-fn t() {}
+//! The end-to-end tests: what a client sees of a running daemon, over the stock docker CLI and over raw HTTP.
+//!
+//! Each test starts a daemon of its own. By default that is dockplugd; with `COMPAT_DAEMON=dockerd` the same tests
+//! run against a real dockerd, which keeps them honest (`make oracle`). They need root, runc, rclone, fuse3 and a
+//! docker CLI: `make test` brings them.
+
+#[cfg(test)]
+mod support;
+
+#[cfg(test)]
+mod contexts;
+#[cfg(test)]
+mod crashes;
+#[cfg(test)]
+mod driver_calls;
+#[cfg(test)]
+mod events;
+#[cfg(test)]
+mod filters;
+#[cfg(test)]
+mod hostile_contexts;
+#[cfg(test)]
+mod plugin_life;
+#[cfg(test)]
+mod plugin_world;
+#[cfg(test)]
+mod rclone;
+#[cfg(test)]
+mod settings;
+#[cfg(test)]
+mod sick_plugins;
+#[cfg(test)]
+mod system;
+#[cfg(test)]
+mod volumes;

@@ -159,7 +159,7 @@ impl Driver {
             for volume in answer.objects("Volumes")? {
                 match self.found(volume) {
                     Ok(found) if !found.name.is_empty() && seen.insert(found.name.clone()) => {
-                        volumes.push(found)
+                        volumes.push(found);
                     }
                     Ok(_) => {}
                     Err(problem) => {

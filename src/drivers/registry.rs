@@ -66,8 +66,14 @@ impl Drivers {
     /// Makes a driver live, in place of the one that has the name now.
     pub fn register(&self, registration: Registration) {
         let name = normalised(&registration.name);
+        let registration = Registration { name: name.clone(), ..registration };
         let driver = Arc::new(Driver::new(registration, self.0.deadlines));
-        self.0.slots().entry(name).or_default().state = State::Live(driver);
+        // The driver before it is dropped after the lock: it may have connections to close.
+        let before = {
+            let mut slots = self.0.slots();
+            std::mem::replace(&mut slots.entry(name).or_default().state, State::Live(driver))
+        };
+        drop(before);
     }
 
     /// The driver is not live any more, and its plugin may be gone for good. Leases stay.
@@ -192,7 +198,7 @@ mod tests {
     #[test]
     fn every_spelling_is_the_same_driver() {
         let drivers = Drivers::new();
-        drivers.register(registration("rclone:latest"));
+        drivers.register(registration("docker.io/library/rclone"));
         for name in ["rclone", "rclone:latest", "library/rclone", "docker.io/library/rclone:latest"] {
             assert_eq!(drivers.lookup(name).unwrap().name(), "rclone:latest", "{name}");
             assert!(Drivers::same("rclone", name), "{name}");

@@ -19,7 +19,7 @@ use super::record::{Record, VOLUMES};
 use super::{
     ANONYMOUS_LABEL, Error, LOCAL_DRIVER, Problem, Result, Texts, Volume, Volumes, blocking, local, name,
 };
-use crate::drivers::{Driver, Drivers, Reach};
+use crate::drivers::{Driver, Reach};
 use crate::error::chain;
 use crate::state::Change;
 
@@ -75,7 +75,7 @@ impl Volumes {
             LOCAL_DRIVER => Some(LOCAL_DRIVER.to_owned()),
             plugin => Some(self.0.drivers.lookup(plugin)?.name().to_owned()),
         };
-        let taken = wanted.is_some_and(|wanted| !Drivers::same(&wanted, &volume.driver));
+        let taken = wanted.is_some_and(|wanted| wanted != volume.driver);
         let conflict = || Problem::NameTaken { driver: volume.driver.clone(), name: name.to_owned() };
         if volume.is_local() {
             return if taken { Err(conflict()) } else { Ok(Some(volume)) };

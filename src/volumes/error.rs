@@ -17,7 +17,7 @@ pub enum Error {
         name: String,
         /// What is wrong.
         #[source]
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// A filter is unknown or has a value that makes no sense.
     #[error("invalid filter '{filter}'{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
@@ -95,14 +95,14 @@ pub enum Problem {
         name: String,
         /// Why.
         #[source]
-        source: drivers::Error,
+        source: Box<drivers::Error>,
     },
     /// The name cannot be a volume's.
     #[error("{0}")]
     Name(String),
     /// A driver said no, could not be reached, or is not there.
     #[error(transparent)]
-    Driver(#[from] drivers::Error),
+    Driver(Box<drivers::Error>),
     /// The local driver said no.
     #[error(transparent)]
     Local(#[from] local::Error),
@@ -116,7 +116,13 @@ pub enum Problem {
 
 impl Error {
     pub(super) fn of(verb: &'static str, name: &str, problem: impl Into<Problem>) -> Self {
-        Self::Volume { verb, name: name.to_owned(), problem: problem.into() }
+        Self::Volume { verb, name: name.to_owned(), problem: Box::new(problem.into()) }
+    }
+}
+
+impl From<drivers::Error> for Problem {
+    fn from(error: drivers::Error) -> Self {
+        Self::Driver(Box::new(error))
     }
 }
 

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 
 use super::{Error, Problem, Result, Volume, Volumes};
-use crate::drivers::{Driver, Found};
+use crate::drivers::{self, Driver, Found};
 
 impl Volumes {
     /// One volume, with its driver's `status`.
@@ -32,8 +32,11 @@ impl Volumes {
 
     /// A known volume as its plugin tells it; `None` when the plugin answers that it has none of this name.
     pub(super) async fn in_plugin(&self, volume: &Volume) -> Result<Option<Volume>, Problem> {
-        let checking =
-            |source| Problem::Checking { driver: volume.driver.clone(), name: volume.name.clone(), source };
+        let checking = |source: drivers::Error| Problem::Checking {
+            driver: volume.driver.clone(),
+            name: volume.name.clone(),
+            source: Box::new(source),
+        };
         let driver = self.0.drivers.lookup(&volume.driver).map_err(checking)?;
         match driver.get(&volume.name).await {
             Ok(Some(found)) => {
@@ -59,13 +62,13 @@ impl Volumes {
     pub(super) async fn anywhere(&self, name: &str) -> Option<(Arc<Driver>, Volume)> {
         let deadline = self.0.list_deadline;
         let ask = |driver: Arc<Driver>| async move {
-            match tokio::time::timeout(deadline, driver.get(name)).await {
-                Ok(Ok(Some(found))) => {
-                    let volume = told(&driver, found, None);
-                    Some((driver, volume))
-                }
-                Ok(Ok(None) | Err(_)) | Err(_) => None,
-            }
+            let answer = async {
+                let found = driver.get(name).await.ok().flatten()?;
+                driver.capabilities().await;
+                Some(told(&driver, found, None))
+            };
+            let volume = tokio::time::timeout(deadline, answer).await.ok().flatten()?;
+            Some((driver, volume))
         };
         let mut asked: FuturesOrdered<_> = self.0.drivers.live().into_iter().map(ask).collect();
         while let Some(answer) = asked.next().await {

@@ -57,8 +57,8 @@ impl Known {
     }
 
     /// Calls `look` with every volume, by name.
-    pub(super) fn each(&self, mut look: impl FnMut(&Entry)) {
-        self.read().values().for_each(|entry| look(entry));
+    pub(super) fn each(&self, look: impl FnMut(&Entry)) {
+        self.read().values().for_each(look);
     }
 
     /// Whether something uses the name.

@@ -76,9 +76,9 @@ impl Local {
     /// Opens the directory, or makes it, and puts it in order for the volumes that there are: what was being removed
     /// is put back if its volume still is one, and is deleted otherwise; missing directories are made again; empty
     /// directories of no volume are removed, others are left alone and logged.
-    pub(super) fn open(path: PathBuf, volumes: &BTreeSet<&str>) -> Result<Self, Error> {
-        let failed = |source| Error::Io { step: "opening", path: path.clone(), source };
-        DirBuilder::new().recursive(true).mode(ROOT_MODE).create(&path).map_err(failed)?;
+    pub(super) fn open(path: &Path, volumes: &BTreeSet<&str>) -> Result<Self, Error> {
+        let failed = |source| Error::Io { step: "opening", path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(ROOT_MODE).create(path).map_err(failed)?;
         // Mount points are looked up by this path, and the kernel tells them without links.
         let path = path.canonicalize().map_err(failed)?;
         let root =
@@ -89,8 +89,7 @@ impl Local {
         let local = Self { path, root, trash };
         local.empty_trash(volumes)?;
         for name in volumes {
-            let made = local.create(name)?;
-            if made.data {
+            if local.create(name)?.data {
                 tracing::warn!(volume = name, "the volume's directory was missing and is made again, empty");
             }
         }
@@ -231,17 +230,17 @@ fn make_directory(
     mode: u32,
 ) -> Result<(OwnedFd, bool), Error> {
     let mode = Mode::from_bits_truncate(mode);
-    let made = match mkdirat(parent.as_fd(), name, mode) {
+    let new = match mkdirat(parent.as_fd(), name, mode) {
         Ok(()) => true,
         Err(Errno::EEXIST) => false,
         Err(errno) => return Err(io(&parent_path.join(name), "making", errno)),
     };
     let directory = open_directory(parent, parent_path, name)?;
-    if made {
+    if new {
         let failed = |errno| io(&parent_path.join(name), "changing the mode of", errno);
         fchmod(&directory, mode).map_err(failed)?;
     }
-    Ok((directory, made))
+    Ok((directory, new))
 }
 
 fn io(path: &Path, step: &'static str, errno: Errno) -> Error {

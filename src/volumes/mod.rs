@@ -9,7 +9,7 @@
 //!
 //! What is true here, always:
 //! - A volume is known, in memory and in answers, only when its record is durable.
-//! - Changes of one name take turns ([`turn`]); changes of other names never wait for them, and no lock of the whole
+//! - Changes of one name take turns (`turn`); changes of other names never wait for them, and no lock of the whole
 //!   room is held while a plugin or the disk is waited for.
 //! - A change that has begun is finished, also when whoever asked for it has gone: it runs in its own task.
 //! - A plugin that hangs delays nothing but the calls that need it; lists give it [`LIST_DEADLINE`].
@@ -34,7 +34,7 @@ mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,7 +110,7 @@ impl Volumes {
     ///
     /// # Errors
     /// The records or the directory cannot be read, or a volume's directory cannot be made again.
-    pub fn open(store: Store, drivers: Drivers, events: Bus, root: PathBuf) -> Result<Self> {
+    pub fn open(store: Store, drivers: Drivers, events: Bus, root: &Path) -> Result<Self> {
         Self::open_with(store, drivers, events, root, LIST_DEADLINE)
     }
 
@@ -118,7 +118,7 @@ impl Volumes {
         store: Store,
         drivers: Drivers,
         events: Bus,
-        root: PathBuf,
+        root: &Path,
         list_deadline: Duration,
     ) -> Result<Self> {
         let records = store.load(VOLUMES).map_err(Error::State)?;

@@ -104,5 +104,5 @@ impl Volumes {
 /// Whether the driver is not there, as opposed to there and failing.
 fn is_gone(problem: &Problem) -> bool {
     use drivers::Error::{Disabled, NotFound};
-    matches!(problem, Problem::Checking { source: NotFound { .. } | Disabled { .. }, .. })
+    matches!(problem, Problem::Checking { source, .. } if matches!(**source, NotFound { .. } | Disabled { .. }))
 }

@@ -37,7 +37,7 @@ impl Rig {
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
         let root = directory.path().join("volumes");
         let (given, told) = (drivers.clone(), events.clone());
-        let volumes = Volumes::open_with(store, given, told, root, list_deadline).unwrap();
+        let volumes = Volumes::open_with(store, given, told, &root, list_deadline).unwrap();
         Self { directory, drivers, events, volumes, plugins: Vec::new(), list_deadline }
     }
 
@@ -82,6 +82,7 @@ fn names(listing: &Listing) -> Vec<&str> {
     listing.volumes.iter().map(|volume| volume.name.as_str()).collect()
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "labels and options are optional wherever these go")]
 fn texts(pairs: &[(&str, &str)]) -> Option<Texts> {
     Some(pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
 }

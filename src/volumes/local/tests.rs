@@ -4,7 +4,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use super::*;
 
 fn open_for(root: &Path, volumes: &[&str]) -> Local {
-    Local::open(root.to_owned(), &volumes.iter().copied().collect()).unwrap()
+    Local::open(root, &volumes.iter().copied().collect()).unwrap()
 }
 
 fn mode(path: &Path) -> u32 {

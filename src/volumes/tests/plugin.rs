@@ -75,7 +75,8 @@ async fn a_plugins_volume_is_made_recorded_and_removed() {
 async fn what_the_plugin_has_already_is_adopted() {
     let mut rig = Rig::new();
     rig.plug("fake:latest", having(&["old"]));
-    assert_eq!(rig.volumes.inspect("old").await.unwrap().driver, "fake:latest");
+    let found = rig.volumes.inspect("old").await.unwrap();
+    assert_eq!((found.driver.as_str(), found.reach, &found.labels), ("fake:latest", Reach::Global, &None));
     rig.create("old", "fake").await.unwrap();
     assert!(!rig.plugins[0].methods().contains(&"Create".to_owned()));
     assert_eq!(rig.told(), [event("create", "old", "fake:latest")]);
@@ -109,8 +110,8 @@ async fn creates_at_once_ask_the_plugin_once() {
     });
     let creates = (0..10).map(|_| rig.create("v1", "fake:latest"));
     assert!(futures_util::future::join_all(creates).await.iter().all(Result::is_ok));
-    let created = rig.plugins[0].methods().into_iter().filter(|method| method == "Create").count();
-    assert_eq!((created, rig.told().len(), rig.drivers.leases("fake")), (1, 1, 1));
+    let asked = rig.plugins[0].methods().into_iter().filter(|method| method == "Create").count();
+    assert_eq!((asked, rig.told().len(), rig.drivers.leases("fake")), (1, 1, 1));
 }
 
 #[tokio::test]

@@ -1,0 +1,31 @@
+//! What the end-to-end tests and the benchmark share: daemons, requests, archives, plugins.
+//!
+//! Everything here works against dockplugd and against a real dockerd alike, cleans up when it is dropped, and
+//! ends only the processes that it started.
+
+pub(crate) mod archive;
+pub(crate) mod cli;
+pub(crate) mod daemon;
+pub(crate) mod http;
+pub(crate) mod plugin;
+pub(crate) mod process;
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test gives up on it. Nobody asserts a time; this only ends a test that hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Waits for what has no event to wait for: asks `probe` until it has an answer.
+///
+/// # Panics
+/// When there is none within [`PATIENCE`]; `what` is in the message.
+pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
