@@ -34,7 +34,7 @@ impl Stage {
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
         let (events, drivers) = (Bus::new(), Drivers::new());
         let volumes =
-            Volumes::open(store, drivers, events.clone(), directory.path().join("volumes")).unwrap();
+            Volumes::open(store, drivers, events.clone(), &directory.path().join("volumes")).unwrap();
         let facts = Facts {
             id: "abc".to_owned(),
             debug: false,

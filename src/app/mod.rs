@@ -59,7 +59,7 @@ impl App {
 
         let (events, drivers) = (Bus::new(), Drivers::new());
         let volumes =
-            Volumes::open(store.clone(), drivers.clone(), events.clone(), config.data_root.volumes())?;
+            Volumes::open(store.clone(), drivers.clone(), events.clone(), &config.data_root.volumes())?;
 
         let rooms = Rooms {
             volumes,
