@@ -8,9 +8,11 @@
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 
+pub mod confine;
 pub mod content;
 pub mod error;
 pub mod events;
+pub mod layer;
 pub mod oci;
 pub mod paths;
 pub mod state;
