@@ -11,10 +11,12 @@
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod confine;
 pub mod content;
 pub mod drivers;
 pub mod error;
 pub mod events;
+pub mod layer;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
@@ -22,6 +24,6 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod state;
-pub mod volumes;
 #[cfg(test)]
 mod tidy;
+pub mod volumes;

@@ -7,6 +7,7 @@ mod id;
 pub mod privilege;
 pub mod settable;
 mod settings;
+pub mod spec;
 pub mod validate;
 
 pub use config::PluginConfig;
