@@ -194,6 +194,43 @@ async fn a_stranger_cannot_ask_for_credentials() {
 }
 
 #[tokio::test]
+async fn a_stranger_cannot_send_us_to_its_token_server() {
+    let stranger = Stub::start(|request, _| {
+        let challenge =
+            format!("WWW-Authenticate: Bearer realm=\"http://{}/token\"", request.header("host").unwrap());
+        Reply::new("401 Unauthorized", &[&challenge], "")
+    })
+    .await;
+    let elsewhere = format!("Location: http://{}/x", stranger.host);
+    let stub = Stub::start(move |_, _| Reply::new("307 Temporary Redirect", &[&elsewhere], "")).await;
+    pull(&stub, ann()).await.fetch_blob(&layer(TEN), 0).await.unwrap_err();
+    let begun = format!("Location: http://{}/y", stranger.host);
+    let stub = Stub::start(move |_, _| Reply::new("202 Accepted", &[&begun], "")).await;
+    push(&stub).await.upload(&layer(TEN), None, &source(&Bytes::from_static(TEN))).await.unwrap_err();
+    let digest = layer(TEN).digest.to_string().replace(':', "%3A");
+    assert_eq!(stranger.lines(), ["GET /x".to_owned(), format!("PUT /y?digest={digest}")]);
+}
+
+#[tokio::test]
+async fn a_registry_that_cannot_mount_gets_an_upload() {
+    for status in ["400 Bad Request", "404 Not Found", "405 Method Not Allowed", "401 Unauthorized"] {
+        let stub = Stub::start(move |request, _| match request.line.split(['?', ' ']).nth(1) {
+            _ if request.line.starts_with("HEAD") => Reply::head("404 Not Found", &[]),
+            _ if request.line.contains("mount=") => {
+                Reply::new(status, &["WWW-Authenticate: Basic realm=x"], "")
+            }
+            Some("/v2/a/blobs/uploads/") => Reply::new("202 Accepted", &["Location: 1"], ""),
+            _ => Reply::new("201 Created", &[], ""),
+        })
+        .await;
+        let from = reference(&format!("{}/b", stub.host));
+        let bytes = Bytes::from_static(TEN);
+        let pushed = push(&stub).await.push_blob(&layer(TEN), Some(&from), &source(&bytes)).await.unwrap();
+        assert_eq!(pushed, Pushed::Uploaded, "{status}");
+    }
+}
+
+#[tokio::test]
 async fn a_mirror_does_not_get_to_see_who_asks() {
     let mirror = Stub::start(|request, _| match request.header("authorization") {
         None => Reply::new("401 Unauthorized", &["WWW-Authenticate: Basic realm=x"], ""),

@@ -238,22 +238,31 @@ async fn a_certificate_for_another_name_is_not_believed() {
     assert!(told(&error).contains("not valid for name"), "{}", told(&error));
 }
 
+/// A certificate for `name` that is its own authority, and its key (PEM).
+fn self_signed(name: &str, common: &str) -> (String, String) {
+    let mut params = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, common);
+    let key = rcgen::KeyPair::generate().unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
 #[tokio::test]
 async fn one_self_signed_certificate_for_everything_is_believed() {
-    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let pair = rcgen::KeyPair::generate().unwrap();
-    let own = params.self_signed(&pair).unwrap().pem();
-    params.distinguished_name.push(rcgen::DnType::CommonName, "another");
-    let other = params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem();
-    let tls = ServerTls { certificate: own.clone(), key: pair.serialize_pem(), clients: None };
-    let registry = Registry::start(&Setup { tls: Some(tls), ..Setup::default() });
-    let name = format!("{}/a", registry.host);
-    let (hosts, _directory) = hosts_trusting(&registry.host, &[("ca.crt", &own)]);
-    push_plugin(&open_on(hosts, &name, ann(), Access::Push, pace()).await).await.unwrap();
-    let (hosts, _directory) = hosts_trusting(&registry.host, &[("ca.crt", &other)]);
-    let error = open_on(hosts, &name, ann(), Access::Push, pace()).await.resolve(&[]).await.unwrap_err();
-    assert!(matches!(error, Error::Unreachable { .. }), "{}", told(&error));
+    let (own, key) = self_signed("127.0.0.1", "own");
+    let (misnamed, misnamed_key) = self_signed("registry.example", "misnamed");
+    let (other, _) = self_signed("127.0.0.1", "other");
+    for (certificate, key, trusted, believed) in
+        [(&own, &key, &own, true), (&own, &key, &other, false), (&misnamed, &misnamed_key, &misnamed, false)]
+    {
+        let tls = ServerTls { certificate: certificate.clone(), key: key.clone(), clients: None };
+        let registry = Registry::start(&Setup { tls: Some(tls), ..Setup::default() });
+        let (hosts, _directory) = hosts_trusting(&registry.host, &[("ca.crt", trusted)]);
+        let name = format!("{}/a", registry.host);
+        let error = open_on(hosts, &name, ann(), Access::Push, pace()).await.resolve(&[]).await.unwrap_err();
+        assert_eq!(matches!(error, Error::ManifestUnknown { .. }), believed, "{}", told(&error));
+        assert_eq!(matches!(error, Error::Unreachable { .. }), !believed, "{}", told(&error));
+    }
 }
 
 #[tokio::test]
