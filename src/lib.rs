@@ -11,16 +11,18 @@
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod confine;
 pub mod content;
 pub mod drivers;
 pub mod error;
 pub mod events;
+pub mod layer;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
 pub mod runtime;
 pub mod server;
 pub mod state;
+pub mod volumes;
 #[cfg(test)]
 mod tidy;
-pub mod volumes;
