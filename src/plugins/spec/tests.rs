@@ -1,3 +1,5 @@
+//! What the runtime is told, for one wish of a plugin after the other.
+
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
