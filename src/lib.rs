@@ -24,6 +24,6 @@ pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod state;
-pub mod volumes;
 #[cfg(test)]
 mod tidy;
+pub mod volumes;

@@ -24,10 +24,13 @@
 mod collect;
 mod config;
 mod create;
+mod describe;
 mod directories;
 mod disable;
 mod enable;
 mod error;
+mod fetch;
+mod follow;
 mod go_json;
 mod id;
 mod init_layer;
@@ -36,8 +39,13 @@ mod list;
 mod observed;
 mod plugin;
 pub mod privilege;
+mod privileges;
+mod pull;
+mod push;
 mod record;
+mod remote;
 mod remove;
+pub mod report;
 mod restore;
 mod set;
 pub mod settable;
@@ -61,6 +69,7 @@ use crate::drivers::Drivers;
 use crate::events::{Bus, Event, Type};
 use crate::oci::Reference;
 use crate::paths::{DataRoot, ExecRoot};
+use crate::registry::{Credentials, Hosts};
 use crate::runtime::Launcher;
 use crate::{content, layer, state};
 
@@ -70,6 +79,10 @@ pub use id::PluginId;
 pub use list::Filter;
 pub use observed::{State, Status};
 pub use plugin::View;
+use privilege::Privilege;
+pub use pull::Order;
+pub use remote::Remote;
+use report::Report;
 pub use settings::Settings;
 use shelf::Shelf;
 
@@ -104,6 +117,8 @@ pub struct Parts {
     pub drivers: Drivers,
     /// What runs plugins.
     pub launcher: Launcher,
+    /// How registries are reached.
+    pub hosts: Arc<Hosts>,
     /// Whether plugins outlive the daemon.
     pub live_restore: bool,
     /// How large what users send may be.
@@ -203,6 +218,35 @@ impl Plugins {
     pub async fn remove(&self, selector: &str, force: bool) -> Result<View> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
         detached(async move { remove::remove(&inner, &selector, force).await }).await
+    }
+
+    /// What a plugin at a registry asks for.
+    ///
+    /// # Errors
+    /// [`Error::Registry`], [`Error::RemoteManifest`], [`Error::NotAPlugin`], [`Error::ForeignLayer`]; whatever is wrong
+    /// with its configuration.
+    pub async fn privileges(&self, remote: &Remote, credentials: Credentials) -> Result<Vec<Privilege>> {
+        privileges::privileges(&self.0, remote, credentials).await
+    }
+
+    /// Installs a plugin from a registry, as `name`, and tells how far it is. It is durable when this returns; it ends
+    /// when nobody reads the report any more.
+    ///
+    /// # Errors
+    /// As [`Plugins::privileges`]; [`Error::AlreadyExists`], [`Error::Privileges`], [`Error::Unpack`], [`Error::DiffId`],
+    /// [`Error::Content`] for what is not what the manifest promises, [`Error::Abandoned`]. Nothing is left behind but
+    /// downloads that can go on.
+    pub async fn pull(&self, name: Reference, order: Order, report: Report) -> Result<PluginId> {
+        let inner = Arc::clone(&self.0);
+        detached(async move { pull::pull(&inner, name, order, &report).await }).await
+    }
+
+    /// Sends a plugin to the registry that its name names.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`]; [`Error::Registry`], [`Error::Abandoned`].
+    pub async fn push(&self, selector: &str, credentials: Credentials, report: Report) -> Result<()> {
+        push::push(&self.0, selector, credentials, &report).await
     }
 }
 

@@ -365,6 +365,14 @@ impl Classified for Error {
 }
 
 impl Error {
+    /// Whether the connection failed, and nothing else: what has arrived is good, and trying again later may help.
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Broken { .. } | Self::Body { .. }
+        )
+    }
+
     /// Whether the endpoint itself was not reached, so that another one may be tried.
     pub(super) fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Stalled { .. })
