@@ -21,7 +21,7 @@
 //! | `climb=PATH` | answers Mount, Path, Get and List with the mountpoint PATH |
 //! | `link=PATH` | puts a symbolic link to PATH where its socket belongs |
 //! | `die-on=CALL` | exits with 7 when CALL arrives |
-| `forgetful` | writes down no requests |
+//! | `forgetful` | writes down no requests |
 //!
 //! When it has a directory `/record`, it writes there what it sees of its world (`report`, at start) and each
 //! request that arrives (`calls`: request line, headers, body). It knows nothing of who calls it.
