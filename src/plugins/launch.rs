@@ -119,6 +119,7 @@ pub(super) fn make_known(inner: &Inner, plugin: &Plugin) {
 
 /// Hands the plugin to the runtime, a few at a time.
 async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> Result<Process> {
+    plugin.observe(|state| state.status = Status::Starting);
     let _permit = inner.starts.acquire().await.map_err(|_| Error::Closing)?;
     let (id, exec) = (plugin.id.as_str(), inner.parts.exec.plugin(plugin.id.as_str()));
     if let Some(found) = inner.parts.launcher.attach(id, &exec).await.map_err(Error::Runtime)? {
@@ -128,7 +129,6 @@ async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> 
             (Some(exit), _) => plugin.observe(|state| state.ended(&exit)),
         }
     }
-    plugin.observe(|state| state.status = Status::Starting);
     let spec = {
         let (inner, plugin) = (Arc::clone(inner), Arc::clone(plugin));
         blocking(move || prepare(&inner, &plugin)).await?

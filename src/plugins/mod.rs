@@ -146,7 +146,8 @@ impl Plugins {
     }
 
     /// Begins to find, or to start, what is enabled, in the background; and ends what runs without being enabled.
-    /// Volume drivers are known, though perhaps not yet listening, when this returns.
+    /// Volume drivers are known, though perhaps not yet listening, when this returns. To be called
+    /// within a tokio run time.
     pub fn restore(&self) {
         restore::restore(&self.0);
     }

@@ -212,7 +212,7 @@ fn limits_hold() {
 #[test]
 fn a_million_entries_are_too_many() {
     let place = Place::new();
-    let endless = Endless { block: Tar::default().file(".wh.x", b"").unended(), position: 0 };
+    let endless = Endless { block: Tar::default().file(".wh..wh.x", b"").unended(), position: 0 };
     let text = invalid(unpack(endless, &place.root(), &Limits::default()));
     assert_eq!(text, "the archive has more than 1000000 entries");
 }
@@ -291,7 +291,7 @@ fn a_bad_archive_is_told_while_the_sender_is_silent() {
     let (reader, mut writer) = std::io::pipe().unwrap();
     let sender = std::thread::spawn(move || {
         // What the other end does with it shows below; the pipe stays open.
-        let _ = std::io::Write::write_all(&mut writer, &[b'x'; 1 << 18]);
+        let _ = std::io::Write::write_all(&mut writer, &vec![b'x'; 1 << 18]);
         writer
     });
     let place = Place::new();
