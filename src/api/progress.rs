@@ -30,6 +30,9 @@ const ID_DIGITS: usize = 12;
 /// The units of sizes, each a thousand of the one before.
 const UNITS: [&str; 9] = ["B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB"];
 
+/// How the work ends.
+type Done = plugins::Result<()>;
+
 /// dockerd's `JSONMessage`, with its fields in their order.
 #[derive(Debug, Default, Serialize)]
 struct Line<'a> {
@@ -78,7 +81,7 @@ struct Telling {
     /// Read already.
     first: Option<Vec<News>>,
     /// `None` when its end was told.
-    work: Option<JoinHandle<Result<(), plugins::Error>>>,
+    work: Option<JoinHandle<Done>>,
 }
 
 /// Does something long and tells how far it is.
@@ -87,7 +90,7 @@ struct Telling {
 /// What the work fails with before it has told anything.
 pub(super) async fn answer<W>(work: impl FnOnce(Report) -> W) -> Result<Response<Body>>
 where
-    W: Future<Output = Result<(), plugins::Error>> + Send + 'static,
+    W: Future<Output = Done> + Send + 'static,
 {
     let (report, mut reports) = report::queue();
     let work = tokio::spawn(work(report));
@@ -108,7 +111,7 @@ where
 }
 
 impl Telling {
-    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+    async fn next(mut self) -> Option<(std::result::Result<Bytes, Infallible>, Self)> {
         let news = match self.first.take() {
             Some(first) => Some(first),
             None => {
@@ -133,7 +136,7 @@ impl Telling {
     }
 }
 
-fn outcome(outcome: Result<Result<(), plugins::Error>, JoinError>) -> Result<()> {
+fn outcome(outcome: std::result::Result<Done, JoinError>) -> Result<()> {
     match outcome {
         Ok(done) => Ok(done?),
         Err(error) => Err(Failure::new(Kind::Internal, format!("a task has failed: {error}"))),
