@@ -42,6 +42,15 @@ pub(super) async fn pull(rooms: &Rooms, form: &Form, request: Request) -> Result
     Ok(named(response.await?, &called))
 }
 
+/// `POST /plugins/{name}/upgrade?remote=`
+pub(super) async fn upgrade(rooms: &Rooms, form: &Form, name: String, request: Request) -> Result<Response<Body>> {
+    let order = order(form, request).await?;
+    let called = order.remote.name(&name)?;
+    let plugins = rooms.plugins.clone();
+    let response = progress::answer(move |report| async move { plugins.upgrade(&name, order, report).await });
+    Ok(named(response.await?, &called))
+}
+
 /// `POST /plugins/{name}/push`
 pub(super) async fn push(rooms: &Rooms, name: String, headers: &HeaderMap) -> Result<Response<Body>> {
     let (plugins, credentials) = (rooms.plugins.clone(), credentials(headers));

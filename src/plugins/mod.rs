@@ -54,6 +54,7 @@ mod shelf;
 mod shutdown;
 pub mod spec;
 mod supervise;
+mod upgrade;
 pub mod validate;
 
 use std::fmt;
@@ -240,6 +241,15 @@ impl Plugins {
     pub async fn pull(&self, name: Reference, order: Order, report: Report) -> Result<PluginId> {
         let inner = Arc::clone(&self.0);
         detached(async move { pull::pull(&inner, name, order, &report).await }).await
+    }
+
+    /// Puts another version in the place of a disabled plugin, which keeps its name, its id, and what the user has set.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`] and [`Plugins::pull`]; [`Error::UpgradeWhileEnabled`]. The old version is whole then.
+    pub async fn upgrade(&self, selector: &str, order: Order, report: Report) -> Result<()> {
+        let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
+        detached(async move { upgrade::upgrade(&inner, &selector, order, &report).await }).await
     }
 
     /// Sends a plugin to the registry that its name names.

@@ -11,7 +11,7 @@ use super::plugin::Plugin;
 use super::record::{PLUGINS, Record};
 use super::shelf::Shelf;
 use super::supervise::{self, First};
-use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories};
+use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories, upgrade};
 use crate::error::chain;
 use crate::oci::CONFIG_MAX_BYTES;
 
@@ -39,6 +39,7 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
         }
     }
     known.sort_unstable();
+    upgrade::recover(&parts, &known)?;
     directories::sweep(&parts, |id| known.binary_search(id).is_ok())?;
     for plugin in plugins.iter().filter(|plugin| plugin.is_volume_driver()) {
         parts.drivers.disable(&plugin.name);
