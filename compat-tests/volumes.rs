@@ -127,12 +127,12 @@ fn options_of_the_local_driver_are_checked_in_dockers_words() {
         daemon.assert_refused(&answer, 400, &format!("create opt: invalid option: \"{unknown}\""));
     }
     let answer = daemon.volume(&json!({"Name": "opt", "DriverOpts": {"type": "tmpfs"}}));
-    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(matches!(answer.status, 400 | 501), "{}", answer.text());
     let options = json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"});
     let answer = daemon.volume(&json!({"Name": "opt", "DriverOpts": options}));
     if daemon.is_ours() {
         // A volume that would silently not be what was asked for is not made.
-        assert_eq!(answer.status, 400, "{}", answer.text());
+        assert_eq!(answer.status, 501, "{}", answer.text());
         assert!(answer.message().contains("option"), "{}", answer.message());
         assert_eq!(daemon.http().ask("GET", "/volumes/opt").status, 404);
     } else {
@@ -271,9 +271,10 @@ fn sixteen_clients_create_volumes_at_once_and_each_gets_its_own() {
 #[test]
 fn volumes_survive_a_restart_with_all_they_are() {
     let mut daemon = Daemon::start();
-    let body =
-        json!({"Name": "data", "Labels": {"a": "b"}, "DriverOpts": {"type": "tmpfs", "device": "tmpfs"}});
-    let before = daemon.volume(&body).json();
+    let body = json!({"Name": "data", "Labels": {"a": "b"}, "DriverOpts": {}});
+    let created = daemon.volume(&body);
+    assert_eq!(created.status, 201, "{}", created.text());
+    let before = created.json();
     daemon.stop();
     daemon.launch();
     assert_eq!(daemon.http().look("/volumes/data"), before);
