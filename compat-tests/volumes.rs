@@ -267,9 +267,10 @@ fn sixteen_clients_create_volumes_at_once_and_each_gets_its_own() {
 #[test]
 fn volumes_survive_a_restart_with_all_they_are() {
     let mut daemon = Daemon::start();
-    let body =
-        json!({"Name": "data", "Labels": {"a": "b"}, "DriverOpts": {"type": "tmpfs", "device": "tmpfs"}});
-    let before = daemon.volume(&body).json();
+    let body = json!({"Name": "data", "Labels": {"a": "b"}, "DriverOpts": {}});
+    let created = daemon.volume(&body);
+    assert_eq!(created.status, 201, "{}", created.text());
+    let before = created.json();
     daemon.stop();
     daemon.launch();
     assert_eq!(daemon.http().look("/volumes/data"), before);

@@ -4,8 +4,8 @@
 
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Request};
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use axum::http::Response;
+use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -36,14 +36,18 @@ pub(super) async fn pull(rooms: &Rooms, form: &Form, request: Request) -> Result
     let order = order(form, request).await?;
     let name = order.remote.name(form.text("name"))?;
     let (plugins, called) = (rooms.plugins.clone(), name.clone());
-    let response = progress::answer(move |report| async move {
-        plugins.pull(name, order, report).await.map(drop)
-    });
+    let response =
+        progress::answer(move |report| async move { plugins.pull(name, order, report).await.map(drop) });
     Ok(named(response.await?, &called))
 }
 
 /// `POST /plugins/{name}/upgrade?remote=`
-pub(super) async fn upgrade(rooms: &Rooms, form: &Form, name: String, request: Request) -> Result<Response<Body>> {
+pub(super) async fn upgrade(
+    rooms: &Rooms,
+    form: &Form,
+    name: String,
+    request: Request,
+) -> Result<Response<Body>> {
     let order = order(form, request).await?;
     let called = order.remote.name(&name)?;
     let plugins = rooms.plugins.clone();
@@ -72,8 +76,10 @@ async fn order(form: &Form, request: Request) -> Result<Order> {
 
 /// The privileges in a body, read as Go reads them: keys in any case, null for nothing.
 fn consented(body: &[u8]) -> Result<Vec<Privilege>> {
-    let invalid = |reason: &dyn std::fmt::Display| Failure::invalid(format!("failed to parse privileges: {reason}"));
-    let mut documents = serde_json::Deserializer::from_slice(body).into_iter::<Option<Vec<Map<String, Value>>>>();
+    let invalid =
+        |reason: &dyn std::fmt::Display| Failure::invalid(format!("failed to parse privileges: {reason}"));
+    let mut documents =
+        serde_json::Deserializer::from_slice(body).into_iter::<Option<Vec<Map<String, Value>>>>();
     let list = match documents.next() {
         None => return Err(invalid(&"EOF")),
         Some(list) => list.map_err(|error| invalid(&error))?.unwrap_or_default(),

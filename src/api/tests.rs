@@ -55,6 +55,7 @@ impl Stage {
             events: events.clone(),
             drivers,
             launcher: Launcher::new("/bin/true".into(), program, path.join("runtime")),
+            hosts: Arc::default(),
             live_restore: true,
             limits: layer::Limits::default(),
             version: String::new(),
@@ -72,6 +73,7 @@ impl Stage {
         };
         let rooms = Rooms {
             plugins,
+            hosts: Arc::default(),
             volumes,
             events,
             facts: Arc::new(facts),

@@ -15,7 +15,7 @@ use super::pull::{self, Order};
 use super::record::PLUGINS;
 use super::report::{News, Report};
 use super::settings::Settings;
-use super::{Error, Inner, Parts, PluginId, Result, blocking, collect, directories};
+use super::{Error, Inner, PluginId, Result, blocking, collect, directories};
 use crate::error::chain;
 use crate::state::{Change, Table};
 
@@ -51,10 +51,12 @@ pub(super) async fn upgrade(inner: &Arc<Inner>, selector: &str, order: Order, re
 ///
 /// # Errors
 /// [`Error::State`]. What cannot be put right is told in the log.
-pub(super) fn recover(parts: &Parts, known: &[PluginId]) -> Result<()> {
+pub(super) fn recover(inner: &Inner) -> Result<()> {
+    let parts = &inner.parts;
     let begun = parts.store.load(UPGRADES).map_err(Error::State)?;
     let begun: HashSet<String> = begun.into_iter().map(|(id, _)| id).collect();
-    for id in known {
+    for plugin in inner.shelf.all() {
+        let id = &plugin.id;
         let is_begun = begun.contains(id.as_str());
         let put_right = if is_begun {
             directories::undo_exchange(parts, id)

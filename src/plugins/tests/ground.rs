@@ -32,6 +32,7 @@ impl Ground {
             content: content::Store::open(&data.content()).unwrap(),
             drivers: Drivers::new(),
             events: Bus::new(),
+            hosts: std::sync::Arc::default(),
             live_restore: true,
             place,
         }
@@ -65,6 +66,7 @@ impl Ground {
             events: self.events.clone(),
             drivers: self.drivers.clone(),
             launcher: Launcher::new(dockplugd().to_owned(), runc, self.exec().runtime()),
+            hosts: std::sync::Arc::default(),
             live_restore: self.live_restore,
             limits: layer::Limits::default(),
             version: "0.0.0-test".to_owned(),
