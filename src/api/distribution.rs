@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::extract::{FromRequest as _, Request};
 use axum::http::Response;
 use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -38,7 +39,7 @@ pub(super) async fn pull(rooms: &Rooms, form: &Form, request: Request) -> Result
     let (plugins, called) = (rooms.plugins.clone(), name.clone());
     let response =
         progress::answer(move |report| async move { plugins.pull(name, order, report).await.map(drop) });
-    Ok(named(response.await?, &called))
+    Ok(named(response.await, &called))
 }
 
 /// `POST /plugins/{name}/upgrade?remote=`
@@ -52,7 +53,7 @@ pub(super) async fn upgrade(
     let called = order.remote.name(&name)?;
     let plugins = rooms.plugins.clone();
     let response = progress::answer(move |report| async move { plugins.upgrade(&name, order, report).await });
-    Ok(named(response.await?, &called))
+    Ok(named(response.await, &called))
 }
 
 /// `POST /plugins/{name}/push`
@@ -103,7 +104,9 @@ fn consented(body: &[u8]) -> Result<Vec<Privilege>> {
     privileges.map_err(|error| invalid(&error))
 }
 
-fn named(mut response: Response<Body>, name: &Reference) -> Response<Body> {
+/// dockerd tells the name also when it fails.
+fn named(response: Result<Response<Body>>, name: &Reference) -> Response<Body> {
+    let mut response = response.unwrap_or_else(IntoResponse::into_response);
     if let Ok(name) = HeaderValue::try_from(name.familiar()) {
         response.headers_mut().insert(PLUGIN_NAME, name);
     }

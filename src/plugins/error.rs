@@ -32,6 +32,12 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// The same for what is pulled, where dockerd calls it the client's mistake.
+    #[error("plugin {name} already exists")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
     /// A plugin cannot be named by a digest.
     #[error("canonical references are not permitted")]
     Canonical,
@@ -264,6 +270,7 @@ impl Classified for Error {
             | Self::Violation(_)
             | Self::Reference(_)
             | Self::NameWithDigest
+            | Self::NameTaken { .. }
             | Self::RemoteManifest { .. }
             | Self::NotAPlugin { .. }
             | Self::ForeignLayer { .. }

@@ -42,6 +42,7 @@ struct Shared {
 struct State {
     available_bytes: u64,
     end: End,
+    is_settled: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,6 +74,11 @@ impl Growth {
         self.shared.change(|state| state.available_bytes = available_bytes);
     }
 
+    /// What is there is what was expected, and will stay.
+    pub(super) fn settled(&self) {
+        self.shared.change(|state| state.is_settled = true);
+    }
+
     /// All is there.
     pub(super) fn whole(&self) {
         self.shared.change(|state| state.end = End::Whole);
@@ -98,9 +104,9 @@ impl Pending {
 }
 
 impl Follower {
-    /// Whether nothing more has to be waited for.
-    pub(super) fn is_whole(&self) -> bool {
-        self.shared.locked().end == End::Whole
+    /// Whether what is there is what was expected.
+    pub(super) fn is_settled(&self) -> bool {
+        self.shared.locked().is_settled
     }
 }
 
@@ -110,7 +116,7 @@ impl Read for Follower {
         while state.available_bytes <= self.position && state.end == End::Growing {
             state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        let State { available_bytes, end } = *state;
+        let State { available_bytes, end, .. } = *state;
         drop(state);
         if end == End::Broken {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it stopped arriving"));
@@ -167,7 +173,7 @@ mod tests {
         let (mut growth, pending) = pair();
         growth.open(file.reopen().unwrap());
         let mut follower = pending.opened().await.unwrap();
-        assert!(!follower.is_whole());
+        assert!(!follower.is_settled());
         drop(growth);
         assert!(follower.read(&mut [0; 8]).is_err());
         let (growth, pending) = pair();

@@ -38,7 +38,8 @@ pub(super) async fn pull(
     report: &Report,
 ) -> Result<PluginId> {
     let familiar = name.familiar();
-    let reserved = inner.shelf.reserve(&familiar)?;
+    let taken = |_| Error::NameTaken { name: familiar.clone() };
+    let reserved = inner.shelf.reserve(&familiar).map_err(taken)?;
     let id = PluginId::random()?;
     let reference = order.remote.reference().clone();
     let result = async {

@@ -32,7 +32,6 @@ impl Ground {
             content: content::Store::open(&data.content()).unwrap(),
             drivers: Drivers::new(),
             events: Bus::new(),
-            hosts: std::sync::Arc::default(),
             live_restore: true,
             place,
         }
@@ -66,7 +65,7 @@ impl Ground {
             events: self.events.clone(),
             drivers: self.drivers.clone(),
             launcher: Launcher::new(dockplugd().to_owned(), runc, self.exec().runtime()),
-            hosts: std::sync::Arc::default(),
+            hosts: Arc::default(),
             live_restore: self.live_restore,
             limits: layer::Limits::default(),
             version: "0.0.0-test".to_owned(),
