@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -66,7 +67,8 @@ struct Stop {
 /// Where a layer is read from.
 enum Source {
     Here(Blob),
-    Arriving(Pending),
+    /// With what tells which comes last, its download or its unpacking.
+    Arriving(Pending, Arc<AtomicBool>),
 }
 
 /// Starts to talk to a registry.
@@ -106,15 +108,16 @@ pub(super) async fn fetch(
             None => {
                 report.step(layer.digest, Step::Waiting);
                 let (growth, pending) = follow::pair();
-                missing.push((layer, growth));
-                Source::Arriving(pending)
+                let is_half_done = Arc::new(AtomicBool::new(false));
+                missing.push((layer, growth, Arc::clone(&is_half_done)));
+                Source::Arriving(pending, is_half_done)
             }
         };
         sources.push((layer, source));
     }
     // Gathered first: a future that holds this closure is not `Send` enough for the compiler.
     let transfers: Vec<_> =
-        missing.into_iter().map(|(layer, growth)| transfer.receive(layer, growth)).collect();
+        missing.into_iter().map(|(layer, growth, half)| transfer.receive(layer, growth, half)).collect();
     let arriving = async {
         let blobs = futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS_MAX);
         blobs.filter_map(std::future::ready).collect::<Vec<_>>().await
@@ -150,10 +153,13 @@ impl Transfer<'_> {
     }
 
     /// Fetches a layer; a failure stops the others.
-    async fn receive(&self, layer: &Descriptor, growth: Growth) -> Option<Blob> {
+    async fn receive(&self, layer: &Descriptor, growth: Growth, half: Arc<AtomicBool>) -> Option<Blob> {
         let (growth, received) = self.arrive(layer, growth).await;
         let error = match received {
-            Ok(blob) => return Some(blob),
+            Ok(blob) => {
+                self.complete(layer, &half);
+                return Some(blob);
+            }
             Err(error) => error,
         };
         self.stop.fail(error);
@@ -267,13 +273,13 @@ impl Transfer<'_> {
         source: Source,
         expected: Option<&String>,
     ) -> Result<Option<Blob>> {
-        let (input, here) = match source {
+        let (input, here, half) = match source {
             Source::Here(blob) => {
                 let (file, _) = self.inner.parts.content.open_blob(&blob.digest).map_err(Error::Content)?;
-                (Input::File(file), Some(blob))
+                (Input::File(file), Some(blob), Arc::new(AtomicBool::new(true)))
             }
-            Source::Arriving(pending) => match pending.opened().await {
-                Some(follower) => (Input::Follower(follower), None),
+            Source::Arriving(pending, half) => match pending.opened().await {
+                Some(follower) => (Input::Follower(follower), None, half),
                 // It was told why.
                 None => return Ok(None),
             },
@@ -290,8 +296,15 @@ impl Transfer<'_> {
         if let Some(expected) = expected.filter(|expected| !is_one(expected)) {
             return Err(Error::DiffId { digest, got, expected: expected.clone() });
         }
-        self.report.step(digest, Step::Complete);
+        self.complete(layer, &half);
         Ok(here)
+    }
+
+    /// Told when the second of download and unpacking is done.
+    fn complete(&self, layer: &Descriptor, half: &AtomicBool) {
+        if half.swap(true, Ordering::SeqCst) {
+            self.report.step(layer.digest, Step::Complete);
+        }
     }
 }
 
