@@ -107,8 +107,9 @@ impl Daemon {
         }
         command.args(&self.flags).env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        self.child =
-            Some(command.spawn().unwrap_or_else(|e| panic!("starting {:?}: {e}", self.program.path())));
+        self.child = Some(
+            command.spawn().unwrap_or_else(|e| panic!("starting {}: {e}", self.program.path().display())),
+        );
         until("the daemon listens", || {
             let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
             assert!(ended.is_none(), "the daemon ended ({ended:?}):\n{}", self.log());

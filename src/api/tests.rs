@@ -234,7 +234,7 @@ async fn what_is_wrong_with_a_volume_is_told_as_dockerd_tells_it() {
         ("PUT", "/v1.41/volumes/x", "", 400, "PUT /volumes/{name:.*} requires minimum API version 1.42"),
         ("POST", "/v1.24/volumes/prune", "", 400, "POST /volumes/prune requires minimum API version 1.25"),
         ("GET", "/volumes?filters=x", "", 400, "error reading volume filters: invalid character 'x' looking"),
-        ("GET", "/volumes?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", "", 400, "invalid filter 'x'"),
+        ("GET", "/volumes?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", "", 400, "Invalid filter 'x'"),
         ("GET", "/volumes?a=%zz", "", 400, "invalid URL escape \"%zz\""),
         ("POST", "/volumes/create", "{", 400, "unexpected EOF"),
         (

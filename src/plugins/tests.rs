@@ -86,7 +86,7 @@ async fn a_context_that_is_refused_leaves_nothing() {
     let good = tiny("");
     let config = |json: &[u8]| archive(&[("config.json", json), ("rootfs/a", b"a")]);
     let cases = [
-        (Vec::new(), "no rootfs found"),
+        (Vec::new(), "no rootfs found: EOF"),
         (archive(&[("rootfs/a", b"a")]), "config not found"),
         (good[..good.len() / 2].to_vec(), "entry \"rootfs/tiny\""),
         (config(b"{nope"), "failed to parse config: "),
