@@ -95,15 +95,12 @@ where
     let (report, mut reports) = report::queue();
     let work = tokio::spawn(work(report));
     let first = reports.next().await;
-    let body = match first {
-        Some(_) => {
-            let telling = Telling { reports, first, work: Some(work) };
-            Body::from_stream(futures_util::stream::unfold(telling, Telling::next))
-        }
-        None => {
-            outcome(work.await)?;
-            Body::empty()
-        }
+    let body = if first.is_some() {
+        let telling = Telling { reports, first, work: Some(work) };
+        Body::from_stream(futures_util::stream::unfold(telling, Telling::next))
+    } else {
+        outcome(work.await)?;
+        Body::empty()
     };
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, reply::JSON);
@@ -112,25 +109,25 @@ where
 
 impl Telling {
     async fn next(mut self) -> Option<(std::result::Result<Bytes, Infallible>, Self)> {
-        let news = match self.first.take() {
-            Some(first) => Some(first),
-            None => {
-                tokio::select! {
-                    () = tokio::time::sleep(PACE) => {}
-                    () = self.reports.ended() => {}
-                }
-                self.reports.next().await
+        let news = if let Some(first) = self.first.take() {
+            Some(first)
+        } else {
+            tokio::select! {
+                () = tokio::time::sleep(PACE) => {}
+                () = self.reports.ended() => {}
             }
+            self.reports.next().await
         };
         let mut bytes = Vec::new();
-        match news {
-            Some(news) => news.iter().for_each(|news| write(&mut bytes, news)),
-            None => {
-                let failure = outcome(self.work.take()?.await).err()?;
-                let message = failure.message();
-                let error_detail = Some(ErrorDetail { message });
-                Line { error_detail, error: Some(message), ..Line::default() }.write(&mut bytes);
+        if let Some(news) = news {
+            for news in &news {
+                write(&mut bytes, news);
             }
+        } else {
+            let failure = outcome(self.work.take()?.await).err()?;
+            let message = failure.message();
+            let error_detail = Some(ErrorDetail { message });
+            Line { error_detail, error: Some(message), ..Line::default() }.write(&mut bytes);
         }
         Some((Ok(bytes.into()), self))
     }

@@ -275,7 +275,9 @@ impl Classified for Error {
             | Self::NotAPlugin { .. }
             | Self::ForeignLayer { .. }
             | Self::MissingLayer { .. }
-            | Self::DiffId { .. } => Kind::Invalid,
+            | Self::DiffId { .. }
+            // The source is the client's request.
+            | Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
             Self::AlreadyExists { .. }
             | Self::AlreadyEnabled { .. }
             | Self::AlreadyDisabled { .. }
@@ -286,8 +288,6 @@ impl Classified for Error {
             | Self::Interrupted { .. } => Kind::Conflict,
             Self::Closing | Self::Abandoned => Kind::Unavailable,
             Self::Set(error) => error.kind(),
-            // The source is the client's request.
-            Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
             Self::Layer(error) => error.kind(),
             Self::Unpack { source, .. } => source.kind(),
             Self::Registry(error) => error.kind(),

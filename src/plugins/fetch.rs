@@ -100,18 +100,15 @@ pub(super) async fn fetch(
     let transfer = Transfer { inner, session, report, rootfs: Arc::new(rootfs), stop: Stop::default() };
     let (mut sources, mut missing) = (Vec::new(), Vec::new());
     for layer in &described.manifest.layers {
-        let source = match transfer.pinned(layer) {
-            Some(blob) => {
-                report.step(layer.digest, Step::AlreadyHere);
-                Source::Here(blob)
-            }
-            None => {
-                report.step(layer.digest, Step::Waiting);
-                let (growth, pending) = follow::pair();
-                let is_half_done = Arc::new(AtomicBool::new(false));
-                missing.push((layer, growth, Arc::clone(&is_half_done)));
-                Source::Arriving(pending, is_half_done)
-            }
+        let source = if let Some(blob) = transfer.pinned(layer) {
+            report.step(layer.digest, Step::AlreadyHere);
+            Source::Here(blob)
+        } else {
+            report.step(layer.digest, Step::Waiting);
+            let (growth, pending) = follow::pair();
+            let is_half_done = Arc::new(AtomicBool::new(false));
+            missing.push((layer, growth, Arc::clone(&is_half_done)));
+            Source::Arriving(pending, is_half_done)
         };
         sources.push((layer, source));
     }

@@ -119,5 +119,5 @@ pub(super) async fn install(
 
 /// dockerd's event of a pull and of an upgrade: its actor is not the plugin, but what was fetched.
 pub(super) fn tell(inner: &Inner, reference: &Reference, name: &str) {
-    inner.parts.events.publish(Event::new(Type::Plugin, "pull", &reference.familiar()).with("name", name));
+    inner.parts.events.publish(Event::new(Type::Plugin, "pull", reference.familiar()).with("name", name));
 }

@@ -111,9 +111,9 @@ async fn replace(
         Err(error) => Err(error),
     };
     let (parts, own, is_done) = (Arc::clone(inner), plugin.id.clone(), committed.is_ok());
-    let settled = blocking(move || match is_done {
-        true => directories::end_exchange(&parts.parts, &own),
-        false => directories::undo_exchange(&parts.parts, &own),
+    let settled = blocking(move || {
+        let end = if is_done { directories::end_exchange } else { directories::undo_exchange };
+        end(&parts.parts, &own)
     });
     if let Err(error) = settled.await {
         tracing::error!(plugin = plugin.name, error = chain(&error), "the next start ends this upgrade");
