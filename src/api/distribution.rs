@@ -1,14 +1,15 @@
-//! Plugins and registries: privileges, pull, push, upgrade, and `docker login`.
+//! Plugins and registries: privileges, pull, push, upgrade; and, ours, save and load.
 //!
 //! One call of the plugins' room each. Facts: moby 20.10 `api/server/router/plugin/plugin_routes.go`.
 
 use axum::body::Body;
 use axum::extract::{FromRequest as _, Request};
 use axum::http::Response;
-use axum::http::header::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tokio::io::AsyncRead;
 
 use super::error::{Failure, Result};
 use super::extract::Raw;
@@ -60,6 +61,35 @@ pub(super) async fn upgrade(
 pub(super) async fn push(rooms: &Rooms, name: String, headers: &HeaderMap) -> Result<Response<Body>> {
     let (plugins, credentials) = (rooms.plugins.clone(), credentials(headers));
     progress::answer(move |report| async move { plugins.push(&name, credentials, report).await }).await
+}
+
+/// `GET /plugins/{name}/get`, ours: a tar that is an OCI image layout.
+pub(super) async fn save(rooms: &Rooms, name: &str) -> Result<Response<Body>> {
+    let saved = rooms.plugins.save(name).await?;
+    let pieces = futures_util::stream::unfold(saved, |mut saved| async {
+        let piece = saved.recv().await?;
+        Some((piece, saved))
+    });
+    let mut response = Response::new(Body::from_stream(pieces));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+    Ok(response)
+}
+
+/// `POST /plugins/load?name=&privileges=`, ours: the body is such a tar, the consent is in the query.
+pub(super) async fn load(
+    rooms: &Rooms,
+    form: &Form,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Response<Body>> {
+    let privileges = match form.text("privileges") {
+        "" => Vec::new(),
+        json => consented(json.as_bytes())?,
+    };
+    let (plugins, alias) = (rooms.plugins.clone(), form.text("name").to_owned());
+    progress::answer(
+        move |report| async move { plugins.load(alias, privileges, body, report).await.map(drop) },
+    )
+    .await
 }
 
 /// The credentials of a request; what cannot be decoded is nobody's, as in dockerd.

@@ -112,6 +112,8 @@ pub(super) async fn act(
         }
         Action::Privileges => return distribution::privileges(&rooms, &form, request.headers()).await,
         Action::Pull => return distribution::pull(&rooms, &form, request).await,
+        Action::Save(name) => return distribution::save(&rooms, &name).await,
+        Action::Load => return distribution::load(&rooms, &form, stream(request)).await,
         Action::Push(name) => return distribution::push(&rooms, name, request.headers()).await,
     }
     Ok(StatusCode::OK.into_response())

@@ -236,6 +236,12 @@ pub enum Error {
         /// What is listed.
         expected: String,
     },
+    /// What is loaded is no saved plugin.
+    #[error("the archive is no OCI image layout of a plugin: {problem}")]
+    Archive {
+        /// What is wrong with it.
+        problem: String,
+    },
     /// What has arrived could not be written.
     #[error("storing what arrives")]
     Store {
@@ -275,6 +281,7 @@ impl Classified for Error {
             | Self::NotAPlugin { .. }
             | Self::ForeignLayer { .. }
             | Self::MissingLayer { .. }
+            | Self::Archive { .. }
             | Self::DiffId { .. }
             // The source is the client's request.
             | Self::Layer(layer::Error::Source(_)) => Kind::Invalid,

@@ -37,6 +37,7 @@ mod init_layer;
 mod launch;
 mod list;
 mod observed;
+mod offline;
 mod plugin;
 pub mod privilege;
 mod privileges;
@@ -79,6 +80,7 @@ pub use error::Error;
 pub use id::PluginId;
 pub use list::Filter;
 pub use observed::{State, Status};
+pub use offline::Saved;
 pub use plugin::View;
 use privilege::Privilege;
 pub use pull::Order;
@@ -250,6 +252,30 @@ impl Plugins {
     pub async fn upgrade(&self, selector: &str, order: Order, report: Report) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
         detached(async move { upgrade::upgrade(&inner, &selector, order, &report).await }).await
+    }
+
+    /// A plugin as a tar that is an OCI image layout.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`].
+    pub async fn save(&self, selector: &str) -> Result<Saved> {
+        offline::save(&self.0, selector).await
+    }
+
+    /// Installs a plugin from such a tar, under the name in it unless `alias` is given, with the consent that
+    /// [`Plugins::pull`] wants. It is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Archive`]; as [`Plugins::pull`].
+    pub async fn load(
+        &self,
+        alias: String,
+        privileges: Vec<Privilege>,
+        body: impl AsyncRead + Send + Unpin + 'static,
+        report: Report,
+    ) -> Result<PluginId> {
+        let inner = Arc::clone(&self.0);
+        detached(async move { offline::load(&inner, &alias, privileges, body, &report).await }).await
     }
 
     /// Sends a plugin to the registry that its name names.
