@@ -1,6 +1,6 @@
 //! The HTTP server: sockets in, requests out to one service, answers back, and an orderly end.
 //!
-//! It knows HTTP and sockets, and nothing of Docker: the service it is given answers every request. [`listen`] makes
+//! It knows HTTP and sockets, and nothing of Docker: the service it is given answers every request. `listen` makes
 //! the sockets, `connection` speaks on one of them. `axum::serve` is not used because it drops a client that
 //! half-closes after its request (as `printf … | nc -N -U` does), and has neither limits nor `fd://`.
 
