@@ -121,6 +121,42 @@ async fn what_a_crash_has_left_is_swept_and_what_is_not_ours_is_not() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_cannot_be_read_is_left_alone() {
+    let ground = Ground::new();
+    let plugins = ground.open();
+    let id = create(&plugins, "tiny", tiny("")).await.unwrap();
+    let record = plugins.0.shelf.find("tiny").unwrap().record();
+    let blob = ground.data().content().join("blobs/sha256").join(record.config.hex());
+    let content = fs::read(&blob).unwrap();
+    fs::write(&blob, b"{}").unwrap();
+    fs::create_dir_all(ground.exec().plugin(&id).sockets()).unwrap();
+    let plugins = ground.open();
+    restore::end_strangers(Arc::clone(&plugins.0)).await;
+    assert!(plugins.list(&Filter::default()).is_empty());
+    assert_eq!(text(create(&plugins, "tiny", tiny("")).await), "plugin tiny:latest already exists");
+    assert!(ground.data().plugin(&id).rootfs().join("tiny").is_file());
+    fs::write(&blob, content).unwrap();
+    assert_eq!(ground.open().inspect("tiny").unwrap().id, id);
+}
+
+#[tokio::test]
+async fn the_daemons_end_interrupts_an_enable() {
+    let ground = Ground::new();
+    let plugins = ground.open();
+    create(&plugins, "tiny", tiny("silent")).await.unwrap();
+    let enabling = tokio::spawn({
+        let plugins = plugins.clone();
+        async move { plugins.enable("tiny", Duration::from_mins(30)).await }
+    });
+    let state = observed(&plugins, "tiny", |state| state.pid.is_some()).await;
+    plugins.shutdown().await;
+    let expected = "dockplugd is shutting down and starts no plugin";
+    assert_eq!(text(enabling.await.unwrap()), expected);
+    assert!(!lives(state.pid.unwrap()));
+    assert_eq!(text(plugins.enable("tiny", Duration::ZERO).await), expected);
+}
+
+#[tokio::test]
 async fn a_plugin_is_enabled_once_and_disabled_once() {
     let ground = Ground::new();
     let plugins = ground.open();
