@@ -92,7 +92,8 @@ impl Server {
         let (sockets, files) = listeners.into_parts();
         for socket in sockets {
             let (shared, service) = (shared.clone(), service.clone());
-            tokio::spawn(accept(socket, shared, service));
+            // Tracked: after a drain nothing holds the service any more.
+            shared.tasks.clone().spawn(accept(socket, shared, service));
         }
         Self { shared, files }
     }
