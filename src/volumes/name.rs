@@ -16,7 +16,7 @@ const RANDOM_BYTES: usize = 32;
 pub(super) fn check_local(name: &str) -> Result<(), Problem> {
     let first = |c: u8| c.is_ascii_alphanumeric();
     let rest = |c: u8| first(c) || matches!(c, b'_' | b'.' | b'-');
-    if name.chars().count() == 1 {
+    if name.len() == 1 {
         let text = "volume name is too short, names should be at least two alphanumeric characters";
         return Err(Problem::Name(text.to_owned()));
     }

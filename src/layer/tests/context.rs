@@ -79,7 +79,7 @@ fn the_layer_is_faithful() {
     let place = Place::new();
     let context = split(&place, rootfs("rootfs/").file("config.json", b"x").end()).unwrap();
     let layer = plain(&context.blob);
-    assert!(layer.ends_with(&[0; 1024]) && layer.len() % 512 == 0);
+    assert!(layer.ends_with(&[0; 1024]) && layer.len().is_multiple_of(512));
     let listed = |archive: Vec<u8>| {
         let input = crate::layer::Input::start(Cursor::new(archive), 1 << 30, false).unwrap();
         let mut entries = crate::layer::Entries::new(input, Limits::default());

@@ -163,7 +163,7 @@ fn long_names_of_both_kinds_are_read() {
     assert!(place.has("gnu") && !place.has("pax") && !place.has("cut"));
     let prefix = Tar::default()
         .raw(b'0', b"name", b"", b"", |header| {
-            header.as_ustar_mut().unwrap().prefix[..3].copy_from_slice(b"pre")
+            header.as_ustar_mut().unwrap().prefix[..3].copy_from_slice(b"pre");
         })
         .end();
     place.unpack(prefix).unwrap();
@@ -195,7 +195,7 @@ fn a_full_disk_is_no_fault_of_the_archive() {
     use nix::mount::{MsFlags, mount};
     let place = Place::new();
     mount(Some("tmpfs"), &place.path(""), Some("tmpfs"), MsFlags::empty(), Some("size=64k")).unwrap();
-    let result = place.unpack(Tar::default().file("big", &[1; 1 << 20]).end());
+    let result = place.unpack(Tar::default().file("big", &vec![1; 1 << 20]).end());
     let emptied = place.root().clear();
     nix::mount::umount(&place.path("")).unwrap();
     let error = result.unwrap_err();
