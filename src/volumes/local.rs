@@ -28,7 +28,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::{Problem, Texts};
+use super::Texts;
 pub use error::Error;
 
 /// The built-in driver's name.
