@@ -206,6 +206,7 @@ fn a_plugin_outlives_its_daemon_and_is_found_again() {
     }
     assert_eq!(daemon.http().ask("POST", "/plugins/tiny/disable?force=1").status, 200);
     assert!(!process::lives(plugin));
+    assert_eq!(daemon.http().ask("DELETE", "/volumes/data?force=1").status, 204);
     assert_eq!(daemon.http().ask("DELETE", "/plugins/tiny").status, 200);
 }
 
