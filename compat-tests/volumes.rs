@@ -72,7 +72,9 @@ fn without_place_and_time(daemon: &Daemon, volume: &Value, theirs: &str) -> Valu
     if daemon.is_ours() {
         let id = daemon.http().look("/plugins/tiny/json")["Id"].as_str().unwrap().to_owned();
         let place = daemon.data_root().join("plugins").join(id).join("propagated-mount/data");
-        assert_eq!(mountpoint, json!(place), "{volume}");
+        // As in dockerd, nobody has asked the plugin for the place of a volume that was just created.
+        let place = if theirs.is_empty() { json!("") } else { json!(place) };
+        assert_eq!(mountpoint, place, "{volume}");
         assert!(created.as_str().is_some_and(|t| t.starts_with("20") && t.ends_with('Z')), "{volume}");
     } else {
         assert_eq!((mountpoint, created), (json!(theirs), json!(NEVER)), "{volume}");

@@ -221,3 +221,6 @@ impl Classified for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
