@@ -3,7 +3,7 @@
 SETUP := compat-tests/setup/install
 CARGO := cargo
 # Tests and benchmark start containers; without root, only they run under sudo, never the compiler.
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),--config 'target."cfg(all())".runner = ["sudo", "-E"]')
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),--config 'target."cfg(all())".runner = "sudo -E"')
 PREFIX ?= /usr/local
 
 .DEFAULT_GOAL := help

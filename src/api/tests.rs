@@ -91,6 +91,15 @@ impl Stage {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
+    /// Expects an error whose message begins like this.
+    pub(super) async fn refuses(&self, (method, path, body): (&str, &str, &str), status: u16, message: &str) {
+        let answer = self.ask(method, path, body).await;
+        let told = answer.json()["message"].as_str().unwrap().to_owned();
+        let asked = format!("{method} {path} {body}");
+        assert_eq!(answer.status, status, "{asked}: {told}");
+        assert!(told.starts_with(message), "{asked}: got {told:?}, expected {message:?}");
+    }
+
     pub(super) async fn send(&self, request: Request) -> Answer {
         let response = self.api.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -263,10 +272,7 @@ async fn what_is_wrong_with_a_volume_is_told_as_dockerd_tells_it() {
         ("GET", "/events?since=x", "", 400, "strconv.ParseInt: parsing \"x\": invalid syntax"),
         ("GET", &format!("/volumes/{long}"), "", 404, &format!("get {long}: no such volume")),
     ] {
-        let answer = stage.ask(method, path, body).await;
-        let told = answer.json()["message"].as_str().unwrap().to_owned();
-        assert_eq!(answer.status, status, "{method} {path} {body}: {told}");
-        assert!(told.starts_with(message), "{method} {path} {body}: got {told:?}, expected {message:?}");
+        stage.refuses((method, path, body), status, message).await;
     }
 }
 

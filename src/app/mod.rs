@@ -228,3 +228,6 @@ impl Classified for Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

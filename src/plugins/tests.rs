@@ -3,6 +3,7 @@
 mod ground;
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::error::{Classified, Kind, chain};
-use ground::{Ground, archive, context, create, lives, observed, tiny};
+use ground::{Ground, archive, context, create, lives, mounted_below, observed, tiny};
 
 fn text<T: fmt::Debug>(result: Result<T>) -> String {
     chain(&result.unwrap_err())
@@ -367,11 +368,7 @@ async fn what_was_mounted_below_a_plugin_goes_with_it_and_nothing_else() {
     plugins.enable("tiny", Duration::ZERO).await.unwrap();
     let propagated = ground.data().plugin(&id).propagated_mount();
     let beside = ground.path("beside");
-    let mounts = |path: &std::path::Path| {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let points = mountinfo.lines().map(|line| line.split(' ').nth(4).unwrap());
-        points.filter(|point| std::path::Path::new(point).starts_with(path)).count()
-    };
+    let mounts = |path: &Path| mounted_below(path).len();
     for place in
         [propagated.join("a b"), propagated.join("a b/deeper"), propagated.join("a b"), beside.clone()]
     {
@@ -382,7 +379,6 @@ async fn what_was_mounted_below_a_plugin_goes_with_it_and_nothing_else() {
     assert_eq!(mounts(&propagated), 4);
     plugins.disable("tiny", false).await.unwrap();
     assert_eq!((mounts(&propagated), mounts(&beside)), (0, 1));
-    nix::mount::umount(&beside).unwrap();
     plugins.remove("tiny", false).await.unwrap();
     assert!(ground.is_empty());
 }
