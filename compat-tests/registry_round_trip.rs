@@ -28,10 +28,12 @@ fn the_same_bytes_are_found_at_every_stop() {
     assert!(said.ends_with(&format!("Installed plugin {origin}")), "{said}");
     assert!(said.contains(&format!("Digest: {}", stored.digests[0])), "{said}");
 
-    // What others leave behind must not be what this one needs.
-    publish(&daemon, &first.name("team/other:v1"));
-    assert_eq!(daemon.stop(), Some(0));
-    daemon.launch();
+    // Others come and go, and the daemon starts anew. dockerd forgets the manifest then, and pushes one without layers.
+    if daemon.is_ours() {
+        publish(&daemon, &first.name("team/other:v1"));
+        assert_eq!(daemon.stop(), Some(0));
+        daemon.launch();
+    }
     docker.ok(&["plugin", "push", &alias]);
     assert_eq!(second.stored("elsewhere/tiny", "v2"), stored);
 
@@ -91,7 +93,15 @@ fn an_installed_plugin_runs_with_the_settings_it_was_given() {
     let docker = daemon.docker();
     let name = registry.name("team/tiny:v1");
     publish(&daemon, &name);
-    docker.ok(&["plugin", "install", "--grant-all-permissions", "--alias", "mine", &name, "MODE=quiet please"]);
+    docker.ok(&[
+        "plugin",
+        "install",
+        "--grant-all-permissions",
+        "--alias",
+        "mine",
+        &name,
+        "MODE=quiet please",
+    ]);
     assert_eq!(docker.ok(&["plugin", "ls", "--format", "{{.Name}} {{.Enabled}}"]), "mine:latest true");
     let report = std::fs::read_to_string(daemon.record().join("report")).unwrap();
     assert!(report.contains("\nMODE=quiet please\n"), "{report}");

@@ -23,7 +23,7 @@ fn publish(daemon: &Daemon, registry: &Registry, tag: &str, context: &Context) {
 }
 
 fn granted(daemon: &Daemon) -> Value {
-    json!([{"Name": "mount", "Description": "", "Value": [daemon.record()]}])
+    json!([{"Name": "network", "Value": ["none"]}, {"Name": "mount", "Value": [daemon.record()]}])
 }
 
 #[test]
@@ -33,8 +33,9 @@ fn a_plugin_is_upgraded_through_the_cli() {
     publish(&daemon, &registry, "v2", &daemon.tiny().with("description", json!("newer")));
     let id = daemon.http().look("/plugins/tiny/json")["Id"].clone();
     let v2 = registry.name("team/tiny:v2");
-    let said = docker.ok(&["plugin", "upgrade", "--grant-all-permissions", "--skip-remote-check", "tiny", &v2]);
-    assert!(said.ends_with(&format!("Upgraded plugin tiny to {v2}")), "{said}");
+    let said =
+        docker.ok(&["plugin", "upgrade", "--grant-all-permissions", "--skip-remote-check", "tiny", &v2]);
+    assert!(said.ends_with(&format!("Upgraded plugin tiny:latest to {v2}")), "{said}");
     let shown = daemon.http().look("/plugins/tiny/json");
     assert_eq!(shown["Id"], id);
     assert_eq!(shown["Name"], "tiny:latest");
@@ -88,8 +89,7 @@ fn a_setting_that_is_gone_is_dropped_with_a_warning() {
 fn an_enabled_plugin_is_not_upgraded() {
     let (registry, daemon) = installed();
     assert_eq!(daemon.enable("tiny").status, 200);
-    let error =
-        install::upgrade(&daemon, "tiny", &registry.name("team/tiny:v1"), &granted(&daemon)).failed();
+    let error = install::upgrade(&daemon, "tiny", &registry.name("team/tiny:v1"), &granted(&daemon)).failed();
     assert_eq!(error, "plugin must be disabled before upgrading: plugin tiny:latest is enabled");
 }
 

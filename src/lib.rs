@@ -21,6 +21,6 @@ pub mod plugins;
 pub mod runtime;
 pub mod server;
 pub mod state;
-pub mod volumes;
 #[cfg(test)]
 mod tidy;
+pub mod volumes;

@@ -60,7 +60,10 @@ impl Artifact {
     pub(crate) fn small(mark: &str) -> Self {
         let tars = ["one", "two"].map(|name| {
             let content = format!("{mark} {name} ").repeat(500);
-            Tar::new().with(&Entry::directory("etc")).with(&Entry::file(&format!("etc/{name}"), content.as_bytes())).end()
+            Tar::new()
+                .with(&Entry::directory("etc"))
+                .with(&Entry::file(&format!("etc/{name}"), content.as_bytes()))
+                .end()
         });
         let config = json!({
             "description": mark,
@@ -68,7 +71,7 @@ impl Artifact {
             "interface": {"socket": "x.sock", "types": ["docker.volumedriver/1.0"]},
             "entrypoint": ["/none"],
             "workdir": "/",
-            "network": {"type": "none"},
+            "network": {"type": ""},
             "linux": {"capabilities": [], "devices": []},
             "rootfs": {"type": "layers", "diff_ids": tars.each_ref().map(|tar| digest(tar))},
         });
@@ -102,7 +105,9 @@ impl Artifact {
             GzDecoder::new(layer.bytes.as_slice()).read_to_end(&mut tar).unwrap();
             *layer = match packing {
                 "gzip" => Blob::new(&format!("{OCI_LAYER}+gzip"), gzip(&tar)),
-                "zstd" => Blob::new(&format!("{OCI_LAYER}+zstd"), zstd::encode_all(tar.as_slice(), 3).unwrap()),
+                "zstd" => {
+                    Blob::new(&format!("{OCI_LAYER}+zstd"), zstd::encode_all(tar.as_slice(), 3).unwrap())
+                }
                 "plain" => Blob::new(OCI_LAYER, tar),
                 other => panic!("no packing {other}"),
             };

@@ -22,7 +22,8 @@ impl Impostor {
             let manifest = artifact.manifest();
             let digest = artifact::digest(&manifest);
             for blob in artifact.blobs() {
-                let reply = Reply::new(200, blob.bytes.clone()).with("Content-Type", "application/octet-stream");
+                let reply =
+                    Reply::new(200, blob.bytes.clone()).with("Content-Type", "application/octet-stream");
                 content.insert(format!("/v2/{repository}/blobs/{}", blob.digest()), reply);
             }
             let reply = Reply::new(200, manifest)

@@ -146,8 +146,7 @@ impl Registry {
 
     /// Uploads a blob; only to an open registry.
     pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8]) {
-        let answer =
-            wire::ask(&self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"");
+        let answer = wire::ask(&self.address, "POST", &format!("/v2/{repository}/blobs/uploads/"), &[], b"");
         assert_eq!(answer.status, 202, "{}", answer.text());
         let location = answer.header("location").unwrap();
         let target = location.split_once(&self.address).map_or(location, |(_, target)| target);

@@ -54,7 +54,8 @@ impl Tokens {
         let signer = Arc::new(Signer::new(place.path()));
         let asked = Arc::new(Mutex::new(Vec::new()));
         let server = Server::start({
-            let (signer, asked, stale) = (Arc::clone(&signer), Arc::clone(&asked), Mutex::new(manner.stale_first));
+            let (signer, asked, stale) =
+                (Arc::clone(&signer), Arc::clone(&asked), Mutex::new(manner.stale_first));
             move |request| {
                 let by = who(request);
                 let scopes: Vec<String> = request.parameters("scope").iter().flat_map(|s| words(s)).collect();

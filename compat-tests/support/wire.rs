@@ -228,7 +228,8 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
         (shared.answer)(&request).write(&mut writer, request.method == "HEAD")?;
     } else {
         // TLS, most likely. This is what Go's servers say.
-        writer.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent something else to an HTTP server.\n")?;
+        writer
+            .write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent something else to an HTTP server.\n")?;
     }
     // Closing before the client has would lose what it has not read yet.
     writer.shutdown(Shutdown::Write)?;
