@@ -1,11 +1,15 @@
 //! The daemon itself: ping, versions, routes, and clients that behave oddly.
 
+use std::fs::{self, File};
 use std::net::Shutdown;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
+use crate::support::until;
 
 fn highest_version(daemon: &Daemon) -> String {
     daemon.http().ask("GET", "/_ping").header("Api-Version").unwrap().to_owned()
@@ -128,7 +132,7 @@ fn paths_that_climb_reach_nothing() {
             assert!(matches!(answer.status, 301 | 400 | 404), "{method} {target}: {answer:?}");
         }
     }
-    assert!(std::path::Path::new("/etc").exists());
+    assert!(Path::new("/etc").exists());
 }
 
 #[test]
@@ -152,9 +156,7 @@ fn a_client_that_hangs_up_does_not_cancel_what_it_asked_for() {
     let mut connection = daemon.http().open().unwrap();
     connection.write(request.as_bytes()).unwrap();
     connection.stream().shutdown(Shutdown::Both).unwrap();
-    crate::support::until("the volume is there", || {
-        (daemon.http().ask("GET", "/volumes/data").status == 200).then_some(())
-    });
+    until("the volume is there", || (daemon.http().ask("GET", "/volumes/data").status == 200).then_some(()));
 }
 
 #[test]
@@ -212,42 +214,34 @@ fn options_are_answered_where_there_is_something() {
     }
 }
 
+/// Starts another dockplugd, which must refuse to run; what it said on stderr.
+fn rival(daemon: &Daemon, socket: &Path, data_root: &Path) -> String {
+    let (place, said) = (daemon.place(), daemon.place().join("rival.log"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dockplugd"));
+    command.arg("-H").arg(format!("unix://{}", socket.display())).arg("--data-root").arg(data_root);
+    command.arg("--exec-root").arg(place.join("exec2")).arg("--pidfile").arg(place.join("pid2"));
+    let mut child = command.stderr(File::create(&said).unwrap()).stdout(Stdio::null()).spawn().unwrap();
+    // One that runs after all is ended with the daemon's directory.
+    let status = until("the other daemon gives up", || child.try_wait().unwrap());
+    assert!(!status.success());
+    let said = fs::read_to_string(said).unwrap();
+    assert!(!said.is_empty() && !said.contains("panicked"), "{said}");
+    said
+}
+
 #[test]
 fn a_second_daemon_on_the_same_directory_is_refused() {
     let Some(daemon) = Daemon::ours() else { return };
-    let socket = daemon.place().join("second.sock");
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dockplugd"))
-        .arg("-H")
-        .arg(format!("unix://{}", socket.display()))
-        .arg("--data-root")
-        .arg(daemon.data_root())
-        .arg("--exec-root")
-        .arg(daemon.place().join("exec2"))
-        .arg("--pidfile")
-        .arg(daemon.place().join("pid2"))
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(!said.is_empty() && !said.contains("panicked"), "{said}");
+    let said = rival(&daemon, &daemon.place().join("second.sock"), &daemon.data_root());
+    assert!(said.contains(daemon.data_root().to_str().unwrap()), "{said}");
     assert_eq!(daemon.http().ask("GET", "/_ping").status, 200);
 }
 
 #[test]
 fn a_living_socket_is_not_stolen_and_a_dead_one_is_replaced() {
     let Some(mut daemon) = Daemon::ours() else { return };
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_dockplugd"))
-        .arg("-H")
-        .arg(format!("unix://{}", daemon.socket().display()))
-        .arg("--data-root")
-        .arg(daemon.place().join("data2"))
-        .arg("--exec-root")
-        .arg(daemon.place().join("exec2"))
-        .arg("--pidfile")
-        .arg(daemon.place().join("pid2"))
-        .output()
-        .unwrap();
-    assert!(!output.status.success());
+    let said = rival(&daemon, &daemon.socket(), &daemon.place().join("data2"));
+    assert!(said.contains(daemon.socket().to_str().unwrap()), "{said}");
     assert_eq!(daemon.http().ask("GET", "/_ping").status, 200);
     daemon.kill();
     assert!(daemon.socket().exists(), "the socket of a killed daemon stays");

@@ -11,10 +11,12 @@
 pub mod api;
 pub mod app;
 pub mod config;
+pub mod confine;
 pub mod content;
 pub mod drivers;
 pub mod error;
 pub mod events;
+pub mod layer;
 pub mod oci;
 pub mod paths;
 pub mod plugins;

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dockplug::app::{self, App, Signals};
+use dockplug::app::{self, App};
 use dockplug::config::{Args, Config};
 use dockplug::error::chain;
 
@@ -16,6 +16,9 @@ const MAX_BLOCKING_THREADS: usize = 64;
 const STACK_BYTES: usize = 1024 * 1024;
 
 fn main() -> ExitCode {
+    if let Some(code) = dockplug::runtime::monitor::dispatch() {
+        return code;
+    }
     if let Some(code) = dockplug::runtime::monitor::dispatch() {
         return code;
     }
@@ -43,7 +46,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let signals = Signals::listen()?;
+        let signals = app::signals()?;
         App::start(config).await?.run(signals).await;
         Ok(())
     })

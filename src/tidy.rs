@@ -105,7 +105,7 @@ fn first_names(list: &str) -> Vec<String> {
 /// The identifier a text begins with, if it can be a room's.
 fn name(text: &str) -> Option<String> {
     let name: String = text.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect();
-    name.chars().next().filter(|first| first.is_ascii_lowercase())?;
+    name.chars().next().filter(char::is_ascii_lowercase)?;
     Some(name)
 }
 

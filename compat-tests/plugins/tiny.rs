@@ -21,6 +21,7 @@
 //! | `climb=PATH` | answers Mount, Path, Get and List with the mountpoint PATH |
 //! | `link=PATH` | puts a symbolic link to PATH where its socket belongs |
 //! | `die-on=CALL` | exits with 7 when CALL arrives |
+//! | `forgetful` | writes down no requests |
 //!
 //! When it has a directory `/record`, it writes there what it sees of its world (`report`, at start) and each
 //! request that arrives (`calls`: request line, headers, body). It knows nothing of who calls it.
@@ -119,7 +120,7 @@ fn wait_for_ever() -> ! {
 fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = read_request(&mut reader)? {
-        if Path::new("/record").is_dir() {
+        if Path::new("/record").is_dir() && !mode.says("forgetful") {
             let _guard = record.lock();
             let mut file = fs::OpenOptions::new().append(true).create(true).open("/record/calls")?;
             file.write_all(format!("{}\n{}\n\n", request.head.trim_end(), request.body).as_bytes())?;

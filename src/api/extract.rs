@@ -13,19 +13,19 @@ use super::form::{self, Form};
 use super::version::{self, ApiVersion};
 
 /// How large a JSON body may be, in bytes. dockerd has no limit; the largest that makes sense is a volume's options.
-pub const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
 
 /// A JSON body. No body at all is `T::default()`.
 #[derive(Debug)]
-pub struct Json<T>(pub T);
+pub(super) struct Json<T>(pub(super) T);
 
 /// A body of whatever type, within the same limit.
 #[derive(Debug)]
-pub struct Raw(pub Bytes);
+pub(super) struct Raw(pub(super) Bytes);
 
 /// The name in `/volumes/{name}`, unescaped; it may contain slashes, and be empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VolumeName(pub String);
+pub(super) struct VolumeName(pub(super) String);
 
 impl<S: Sync> FromRequestParts<S> for Form {
     type Rejection = Failure;
@@ -141,10 +141,13 @@ mod tests {
         Ok(value.unwrap_or_default())
     }
 
+    /// Content type, body, what comes out.
+    type Row<'a> = (Option<&'a str>, &'static str, std::result::Result<&'a [&'a str], &'a str>);
+
     #[tokio::test]
     async fn a_body_must_be_one_json_value_that_says_so() {
         let json = Some("application/json");
-        let table: &[(Option<&str>, &'static str, std::result::Result<&[&str], &str>)] = &[
+        let table: &[Row<'_>] = &[
             (json, r#"["a"]"#, Ok(&["a"])),
             (Some("Application/JSON; charset=utf-8"), " [\"a\"]\n ", Ok(&["a"])),
             (json, "null", Ok(&[])),

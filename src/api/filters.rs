@@ -7,45 +7,49 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Failure, Result};
 
+/// What a client sends, with the values in one of two shapes.
+type Sent<V> = Option<BTreeMap<String, Option<V>>>;
+
 /// Keys, and the values each may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters(BTreeMap<String, BTreeSet<String>>);
+pub(super) struct Filters(BTreeMap<String, BTreeSet<String>>);
 
 impl Filters {
     /// Reads `{"key": {"value": true}}` or the older `{"key": ["value"]}`; an empty text is no filter.
     ///
     /// # Errors
     /// Invalid: dockerd's "invalid filter".
-    pub fn parse(json: &str) -> Result<Self> {
+    pub(super) fn parse(json: &str) -> Result<Self> {
         if json.is_empty() {
             return Ok(Self::default());
         }
-        type Of<V> = Option<BTreeMap<String, Option<V>>>;
-        if let Ok(filters) = serde_json::from_str::<Of<BTreeMap<String, bool>>>(json) {
+        if let Ok(filters) = serde_json::from_str::<Sent<BTreeMap<String, bool>>>(json) {
             let wanted = |values: BTreeMap<String, bool>| {
                 values.into_iter().filter_map(|(value, wanted)| wanted.then_some(value)).collect()
             };
             return Ok(Self::of(filters, wanted));
         }
-        match serde_json::from_str::<Of<BTreeSet<String>>>(json) {
+        match serde_json::from_str::<Sent<BTreeSet<String>>>(json) {
             Ok(filters) => Ok(Self::of(filters, |values| values)),
             Err(_) => Err(Failure::invalid("invalid filter")),
         }
     }
 
-    fn of<V: Default>(
-        filters: Option<BTreeMap<String, Option<V>>>,
-        values: impl Fn(V) -> BTreeSet<String>,
-    ) -> Self {
+    fn of<V: Default>(filters: Sent<V>, values: impl Fn(V) -> BTreeSet<String>) -> Self {
         let filters = filters.unwrap_or_default().into_iter();
         Self(filters.map(|(key, of_key)| (key, values(of_key.unwrap_or_default()))).collect())
+    }
+
+    /// Keys and values, for a room that reads them itself.
+    pub(super) fn into_terms(self) -> BTreeMap<String, BTreeSet<String>> {
+        self.0
     }
 
     /// Refuses keys that are not `known`.
     ///
     /// # Errors
     /// Invalid: dockerd's text, naming the first such key.
-    pub fn only(&self, known: &[&str]) -> Result<()> {
+    pub(super) fn only(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
             Some(unknown) => Err(Failure::invalid(format!("invalid filter '{unknown}'"))),
             None => Ok(()),
@@ -53,7 +57,7 @@ impl Filters {
     }
 
     /// The values of a key, in order; none if it is not there.
-    pub fn values(&self, key: &str) -> Vec<String> {
+    pub(super) fn values(&self, key: &str) -> Vec<String> {
         self.0.get(key).into_iter().flatten().cloned().collect()
     }
 
@@ -61,7 +65,7 @@ impl Filters {
     ///
     /// # Errors
     /// Invalid: the key is there, but says neither or both.
-    pub fn bool(&self, key: &str) -> Result<Option<bool>> {
+    pub(super) fn bool(&self, key: &str) -> Result<Option<bool>> {
         let Some(values) = self.0.get(key) else { return Ok(None) };
         let says = |words: [&str; 2]| words.iter().any(|word| values.contains(*word));
         match (says(["1", "true"]), says(["0", "false"])) {
@@ -77,17 +81,17 @@ impl Filters {
     }
 
     /// Whether `value` is one of the key's, or the key has none.
-    pub fn exact(&self, key: &str, value: &str) -> bool {
+    pub(super) fn exact(&self, key: &str, value: &str) -> bool {
         self.any(key, |wanted| wanted == value)
     }
 
     /// Whether `value` begins with one of the key's, or the key has none.
-    pub fn prefix(&self, key: &str, value: &str) -> bool {
+    pub(super) fn prefix(&self, key: &str, value: &str) -> bool {
         self.any(key, |wanted| value.starts_with(wanted))
     }
 
     /// Whether all of the key's `name` or `name=value` are among the labels, or the key has none.
-    pub fn labels(&self, key: &str, labels: &BTreeMap<String, String>) -> bool {
+    pub(super) fn labels(&self, key: &str, labels: &BTreeMap<String, String>) -> bool {
         let has = |wanted: &String| match wanted.split_once('=') {
             Some((name, value)) => labels.get(name).is_some_and(|is| is == value),
             None => labels.contains_key(wanted),

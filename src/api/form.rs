@@ -5,14 +5,14 @@ use super::filters::Filters;
 
 /// The parameters of a query, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Form(Vec<(String, String)>);
+pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
     /// Reads `a=b&c`; nothing is an empty form.
     ///
     /// # Errors
     /// Invalid, in Go's words: a bad percent sign, or a semicolon.
-    pub fn parse(query: &str) -> Result<Self> {
+    pub(super) fn parse(query: &str) -> Result<Self> {
         let pairs = query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             if pair.contains(';') {
                 return Err(Failure::invalid("invalid semicolon separator in query"));
@@ -24,19 +24,19 @@ impl Form {
     }
 
     /// The first value of a key; empty if it is not there.
-    pub fn text(&self, key: &str) -> &str {
+    pub(super) fn text(&self, key: &str) -> &str {
         self.0.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)
     }
 
     /// All values of a key; `None` if it is not there at all.
-    pub fn all(&self, key: &str) -> Option<Vec<&str>> {
+    pub(super) fn all(&self, key: &str) -> Option<Vec<&str>> {
         let values: Vec<&str> =
             self.0.iter().filter(|(name, _)| name == key).map(|(_, value)| value.as_str()).collect();
         (!values.is_empty()).then_some(values)
     }
 
     /// dockerd's idea of a bool: everything is true but nothing, `0`, `no`, `false` and `none`.
-    pub fn bool(&self, key: &str) -> bool {
+    pub(super) fn bool(&self, key: &str) -> bool {
         !matches!(self.text(key).trim().to_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
     }
 
@@ -44,7 +44,7 @@ impl Form {
     ///
     /// # Errors
     /// Invalid, with the text of Go's `Atoi`; also when the key is not there.
-    pub fn integer(&self, key: &str) -> Result<i64> {
+    pub(super) fn integer(&self, key: &str) -> Result<i64> {
         let text = self.text(key);
         // Go takes "+5" and "-5", as Rust does.
         text.parse().map_err(|error: std::num::ParseIntError| {
@@ -61,7 +61,7 @@ impl Form {
     ///
     /// # Errors
     /// Invalid: see [`Filters::parse`].
-    pub fn filters(&self) -> Result<Filters> {
+    pub(super) fn filters(&self) -> Result<Filters> {
         Filters::parse(self.text("filters"))
     }
 }
@@ -70,7 +70,7 @@ impl Form {
 ///
 /// # Errors
 /// Invalid, in Go's words; also for what is not UTF-8 then, which no name of ours is.
-pub fn unescape(text: &str, plus_is_space: bool) -> Result<String> {
+pub(super) fn unescape(text: &str, plus_is_space: bool) -> Result<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {

@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::system::{Facts, Listeners, Machine};
 use crate::events::Bus;
+use crate::volumes::Volumes;
 
 /// The version of dockplug: what `/version`, `/info` and the `Server` header tell.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -32,6 +33,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The rooms that handlers call.
 #[derive(Debug, Clone)]
 pub struct Rooms {
+    /// Volumes.
+    pub volumes: Volumes,
     /// What happens.
     pub events: Bus,
     /// What does not change.
@@ -47,3 +50,6 @@ impl FromRef<Rooms> for Arc<Facts> {
         rooms.facts.clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
-//! t
+//! `/plugins`: Docker's shapes, and one call of the plugins' room each.
+
 use super::Rooms;
-pub(super) async fn enabled_volume_drivers(_rooms: &Rooms) -> Vec<String> {
+
+/// The enabled volume drivers among the plugins, by their familiar names.
+pub(super) fn enabled_volume_drivers(_rooms: &Rooms) -> Vec<String> {
     Vec::new()
 }

@@ -13,12 +13,12 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tower::ServiceExt as _;
 
 use super::error::Failure;
 use super::version::{self, ApiVersion};
-use super::{Rooms, elsewhere, system};
+use super::{Rooms, elsewhere, system, volumes};
 
 /// The path and query as the client wrote them, version and all, in a request's extensions: for forwarding.
 #[derive(Debug, Clone)]
@@ -45,12 +45,22 @@ fn table(rooms: Rooms) -> Router {
         .route("/info", get(system::info))
         .route("/events", get(system::events))
         .route("/system/df", get(system::usage))
-        .route("/auth", post(system::authenticate));
+        .route("/auth", post(system::authenticate))
+        .route("/volumes", get(volumes::list))
+        .route("/volumes/", volume())
+        .route("/volumes/{*name}", volume())
+        .route("/volumes/create", volume().post(volumes::create))
+        .route("/volumes/prune", volume().post(volumes::prune));
     elsewhere::routes(ours)
         .fallback(|| async { Failure::page_not_found() })
         .method_not_allowed_fallback(|| async { Failure::page_not_found() })
         .route_layer(from_fn(gate))
         .with_state(rooms)
+}
+
+/// What can be done with one volume, whatever it is called: `create` and `prune` are names too.
+fn volume() -> MethodRouter<Rooms> {
+    get(volumes::inspect).put(volumes::update).delete(volumes::remove)
 }
 
 /// The API as a service that answers every request.

@@ -6,6 +6,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use super::error::{Failure, Result};
+
 /// The highest version we answer.
 pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 51 };
 /// The lowest version we answer.
@@ -28,7 +30,7 @@ impl ApiVersion {
     ///
     /// # Errors
     /// [`Unsupported`] outside [`MIN`] to [`MAX`].
-    pub fn check(asked: Option<&str>) -> Result<Self, Unsupported> {
+    pub fn check(asked: Option<&str>) -> std::result::Result<Self, Unsupported> {
         let Some(asked) = asked else { return Ok(MAX) };
         let unsupported = |limit| Unsupported { asked: asked.to_owned(), limit };
         let numbers = numbers(asked);
@@ -40,6 +42,17 @@ impl ApiVersion {
         }
         let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
         Ok(Self { major: number(0), minor: number(1) })
+    }
+
+    /// Refuses a route that is younger than the version asked for.
+    ///
+    /// # Errors
+    /// Invalid, naming the route as dockerd writes it.
+    pub fn at_least(self, minimum: Self, route: &str) -> Result<()> {
+        if self >= minimum {
+            return Ok(());
+        }
+        Err(Failure::invalid(format!("{route} requires minimum API version {minimum}")))
     }
 }
 
@@ -143,9 +156,17 @@ mod tests {
     }
 
     #[test]
+    fn a_young_route_says_what_it_needs() {
+        let route = "PUT /volumes/{name:.*}";
+        assert_eq!(ApiVersion::v1(42).at_least(ApiVersion::v1(42), route), Ok(()));
+        let message = "PUT /volumes/{name:.*} requires minimum API version 1.42";
+        assert_eq!(ApiVersion::v1(41).at_least(ApiVersion::v1(42), route), Err(Failure::invalid(message)));
+    }
+
+    #[test]
     fn versions_are_compared_as_in_go() {
         let minor = |minor| Ok(ApiVersion::v1(minor));
-        let table: [(Option<&str>, Result<ApiVersion, &str>); 11] = [
+        let table: [(Option<&str>, std::result::Result<ApiVersion, &str>); 11] = [
             (None, minor(51)),
             (Some("1.51"), minor(51)),
             (Some("1.51.0"), minor(51)),

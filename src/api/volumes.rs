@@ -1,8 +1,279 @@
-//! t
-use super::Rooms;
-use super::error::Result;
-#[derive(Debug, serde::Serialize)]
-pub(super) struct Shape;
-pub(super) async fn usage(_rooms: &Rooms) -> Result<Vec<Shape>> {
-    Ok(Vec::new())
+//! `/volumes`: Docker's shapes, and one call of the volumes' room each.
+
+use std::path::Path;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Response, StatusCode};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::{Failure, Result};
+use super::extract::{Json, VolumeName};
+use super::form::Form;
+use super::version::ApiVersion;
+use super::{Rooms, reply};
+use crate::error::Kind;
+use crate::volumes::{Create, Filter, Prune, Texts, Usage, Volume};
+
+/// What dockerd says of a time it does not know: Go's zero.
+const NO_TIME: &str = "0001-01-01T00:00:00Z";
+/// dockerd's answer to a cluster volume outside a swarm.
+const NO_SWARM: &str = "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect \
+                        this node to swarm and try again.";
+
+/// Docker's `Volume`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Shape<'a> {
+    created_at: String,
+    driver: &'a str,
+    labels: Option<&'a Texts>,
+    mountpoint: &'a Path,
+    name: &'a str,
+    options: Option<&'a Texts>,
+    scope: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage_data: Option<UsageData>,
+}
+
+/// What a volume takes, in `/system/df`.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct UsageData {
+    ref_count: usize,
+    /// In bytes; -1 is "not known".
+    size: i64,
+}
+
+impl<'a> Shape<'a> {
+    fn of(volume: &'a Volume) -> Self {
+        let seconds =
+            |time: Timestamp| Timestamp::from_second(time.as_second()).ok().map(|time| time.to_string());
+        Self {
+            created_at: volume.created_at.and_then(seconds).unwrap_or_else(|| NO_TIME.to_owned()),
+            driver: &volume.driver,
+            labels: volume.labels.as_ref(),
+            mountpoint: volume.mountpoint.as_deref().unwrap_or(Path::new("")),
+            name: &volume.name,
+            options: volume.options.as_ref(),
+            scope: volume.reach.as_str(),
+            status: volume.status.as_ref().filter(|status| !status.is_empty()),
+            usage_data: None,
+        }
+    }
+}
+
+/// Volumes with what they take, for `/system/df`.
+#[derive(Debug)]
+pub(super) struct Usages(Vec<Usage>);
+
+impl Serialize for Usages {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.0.iter().map(|usage| {
+            let size = usage.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or(-1);
+            let data = UsageData { ref_count: usage.references, size };
+            Shape { usage_data: Some(data), ..Shape::of(&usage.volume) }
+        }))
+    }
+}
+
+/// Docker's `CreateRequest`, read as Go reads it: keys in any case, null for nothing.
+#[derive(Default)]
+pub(super) struct CreateRequest {
+    name: String,
+    driver: String,
+    options: Option<Texts>,
+    labels: Option<Texts>,
+    is_of_cluster: bool,
+}
+
+impl<'de> Deserialize<'de> for CreateRequest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let mut request = Self::default();
+        for (key, value) in Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default() {
+            match key.to_ascii_lowercase().as_str() {
+                "name" => request.name = text(&key, value)?,
+                "driver" => request.driver = text(&key, value)?,
+                "driveropts" => request.options = texts(&key, value)?,
+                "labels" => request.labels = texts(&key, value)?,
+                "clustervolumespec" => request.is_of_cluster = !value.is_null(),
+                _ => {}
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// A string, or nothing. The error names the key, and not the value, which may be a secret.
+fn text<E: serde::de::Error>(key: &str, value: Value) -> std::result::Result<String, E> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Null => Ok(String::new()),
+        _ => Err(E::custom(format!("cannot unmarshal field {key}: expected a string"))),
+    }
+}
+
+/// Strings by name, or nothing.
+fn texts<E: serde::de::Error>(key: &str, value: Value) -> std::result::Result<Option<Texts>, E> {
+    match value {
+        Value::Object(fields) => {
+            let text = |(name, value)| text(&format!("{key}.{name}"), value).map(|value| (name, value));
+            fields.into_iter().map(text).collect::<std::result::Result<_, E>>().map(Some)
+        }
+        Value::Null => Ok(None),
+        _ => Err(E::custom(format!("cannot unmarshal field {key}: expected an object of strings"))),
+    }
+}
+
+/// Docker's `ListResponse`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct List<'a> {
+    volumes: Vec<Shape<'a>>,
+    /// Null if there are none.
+    warnings: Option<Vec<String>>,
+}
+
+/// Docker's `PruneReport`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct PruneReport {
+    volumes_deleted: Vec<String>,
+    space_reclaimed: u64,
+}
+
+/// `GET /volumes?filters=`
+pub(super) async fn list(State(rooms): State<Rooms>, form: Form) -> Result<Response<Body>> {
+    let terms = form.filters().map_err(|failure| failure.while_doing("error reading volume filters"))?;
+    let listing = rooms.volumes.list(&Filter::parse(&terms.into_terms())?).await;
+    let volumes = listing.volumes.iter().map(|volume| Shape::of(volume)).collect();
+    let warnings = Some(listing.warnings).filter(|warnings| !warnings.is_empty());
+    Ok(reply::ok(&List { volumes, warnings }))
+}
+
+/// `GET /volumes/{name}`
+pub(super) async fn inspect(
+    State(rooms): State<Rooms>,
+    VolumeName(name): VolumeName,
+) -> Result<Response<Body>> {
+    Ok(reply::ok(&Shape::of(&*rooms.volumes.inspect(&name).await?)))
+}
+
+/// `POST /volumes/create`
+pub(super) async fn create(
+    State(rooms): State<Rooms>,
+    version: ApiVersion,
+    Json(request): Json<CreateRequest>,
+) -> Result<Response<Body>> {
+    if request.is_of_cluster && version >= ApiVersion::v1(42) {
+        return Err(Failure::new(Kind::Unavailable, NO_SWARM));
+    }
+    let create = Create {
+        name: Some(request.name).filter(|name| !name.is_empty()),
+        driver: request.driver,
+        options: request.options,
+        labels: request.labels,
+    };
+    Ok(reply::json(StatusCode::CREATED, &Shape::of(&*rooms.volumes.create(create).await?)))
+}
+
+/// `PUT /volumes/{name}`: updates cluster volumes, of which there are none.
+pub(super) async fn update(version: ApiVersion) -> Result<()> {
+    version.at_least(ApiVersion::v1(42), "PUT /volumes/{name:.*}")?;
+    let message = "volume update only valid for cluster volumes, but swarm is unavailable";
+    Err(Failure::new(Kind::Unavailable, message))
+}
+
+/// `DELETE /volumes/{name}?force=`
+pub(super) async fn remove(
+    State(rooms): State<Rooms>,
+    VolumeName(name): VolumeName,
+    form: Form,
+) -> Result<StatusCode> {
+    rooms.volumes.remove(&name, form.bool("force")).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /volumes/prune?filters=`
+pub(super) async fn prune(
+    State(rooms): State<Rooms>,
+    version: ApiVersion,
+    form: Form,
+) -> Result<Response<Body>> {
+    version.at_least(ApiVersion::v1(25), "POST /volumes/prune")?;
+    let mut terms = form.filters()?.into_terms();
+    // Until then a prune took every unused volume; since then only those that were made without a name.
+    if version < ApiVersion::v1(42) {
+        terms.entry("all".to_owned()).or_default().insert("true".to_owned());
+    }
+    let pruned = rooms.volumes.prune(&Prune::parse(&terms)?).await?;
+    let report = PruneReport { volumes_deleted: pruned.deleted, space_reclaimed: pruned.reclaimed_bytes };
+    Ok(reply::ok(&report))
+}
+
+/// The volumes of `/system/df`.
+pub(super) async fn usage(rooms: &Rooms) -> Result<Usages> {
+    Ok(Usages(rooms.volumes.usage().await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::drivers::Reach;
+
+    fn volume() -> Volume {
+        Volume {
+            name: "v".to_owned(),
+            driver: "me/p:latest".to_owned(),
+            mountpoint: None,
+            created_at: None,
+            reach: Reach::Global,
+            labels: None,
+            options: Some(Texts::from([("a".to_owned(), "<b>".to_owned())])),
+            status: Some(Map::new()),
+        }
+    }
+
+    #[test]
+    fn a_volume_has_dockers_shape() {
+        assert_eq!(
+            serde_json::to_string(&Shape::of(&volume())).unwrap(),
+            r#"{"CreatedAt":"0001-01-01T00:00:00Z","Driver":"me/p:latest","Labels":null,"Mountpoint":"","Name":"v","Options":{"a":"<b>"},"Scope":"global"}"#
+        );
+        let volume = Volume {
+            mountpoint: Some("/m".into()),
+            created_at: Some(Timestamp::new(1_700_000_000, 999).unwrap()),
+            labels: Some(Texts::new()),
+            status: serde_json::from_str(r#"{"k": 1}"#).unwrap(),
+            ..volume()
+        };
+        let usage = Usage { volume: Arc::new(volume), size_bytes: None, references: 2 };
+        assert_eq!(
+            serde_json::to_string(&Usages(vec![usage])).unwrap(),
+            r#"[{"CreatedAt":"2023-11-14T22:13:20Z","Driver":"me/p:latest","Labels":{},"Mountpoint":"/m","Name":"v","Options":{"a":"<b>"},"Scope":"global","Status":{"k":1},"UsageData":{"RefCount":2,"Size":-1}}]"#
+        );
+    }
+
+    #[test]
+    fn a_request_is_read_as_go_reads_it() {
+        let read =
+            |json: &str| serde_json::from_str::<CreateRequest>(json).map_err(|error| error.to_string());
+        let request = read(
+            r#"{"name": "v", "DRIVER": null, "driveropts": {"a": "b", "c": null}, "Labels": null, "x": 1}"#,
+        );
+        let request = request.unwrap();
+        assert_eq!((request.name.as_str(), request.driver.as_str()), ("v", ""));
+        let options = [("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())];
+        assert_eq!(request.options, Some(Texts::from(options)));
+        assert!(request.labels.is_none() && !request.is_of_cluster);
+        assert!(read("null").is_ok() && read("[]").is_err());
+        let error = read(r#"{"DriverOpts": {"password": 12345}}"#).err().unwrap();
+        assert!(error.contains("DriverOpts.password") && !error.contains("12345"), "{error}");
+    }
 }

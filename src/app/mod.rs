@@ -13,18 +13,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sd_notify::NotifyState;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use self::logging::start as start_logging;
 use self::pidfile::Pidfile;
-pub use self::signals::Signals;
+pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{Facts, Listeners as EventListeners, Machine, Rooms};
 use crate::config::{Config, Level};
+use crate::drivers::Drivers;
 use crate::error::{Classified, Kind};
 use crate::events::Bus;
 use crate::server::{self, Listeners, Server};
 use crate::state::{self, Change, Store, Table};
+use crate::volumes::{self, Volumes};
 
 /// What this file keeps in the state: who the daemon is.
 const DAEMON: Table<String> = Table::new("daemon");
@@ -54,8 +57,13 @@ impl App {
         let listeners = Listeners::bind(&config.hosts, &config.group).await?;
         let pidfile = Pidfile::write(&config.pidfile)?;
 
+        let (events, drivers) = (Bus::new(), Drivers::new());
+        let volumes =
+            Volumes::open(store.clone(), drivers.clone(), events.clone(), &config.data_root.volumes())?;
+
         let rooms = Rooms {
-            events: Bus::new(),
+            volumes,
+            events,
             facts: Arc::new(facts(&config, id, listeners.addresses())),
             listeners: EventListeners::default(),
             closing: CancellationToken::new(),
@@ -63,24 +71,25 @@ impl App {
         for address in listeners.addresses() {
             tracing::info!(%address, "API listen on");
         }
-        let server = Server::start(listeners, Api::new(rooms.clone()), rooms.closing);
+        let server = Server::start(listeners, &Api::new(rooms.clone()), rooms.closing);
         tell_service_manager(NotifyState::Ready);
         Ok(Self { config, server, _pidfile: pidfile })
     }
 
-    /// Serves until the first signal, drains until all requests have ended, the deadline has passed or a second
-    /// signal has come, and leaves the plugins running or stops them, as `--live-restore` says.
-    pub async fn run(self, mut signals: Signals) {
-        let signal = signals.next().await;
+    /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
+    /// second signal has come, and leaves the plugins running or stops them, as `--live-restore` says.
+    pub async fn run(self, mut signals: mpsc::Receiver<&'static str>) {
+        let signal = signals.recv().await;
         tracing::info!(signal, "ending: no new requests; a second signal ends at once");
         tell_service_manager(NotifyState::Stopping);
-        tokio::select! {
-            finished = self.server.drain(self.config.shutdown_timeout) => {
-                if !finished {
-                    tracing::warn!("requests were still running at the deadline");
-                }
+        let ending = async {
+            if !self.server.drain(self.config.shutdown_timeout).await {
+                tracing::warn!("requests were still running at the deadline");
             }
-            signal = signals.next() => tracing::warn!(signal, "ending at once"),
+        };
+        tokio::select! {
+            () = ending => {}
+            signal = signals.recv() => tracing::warn!(signal, "ending at once"),
         }
     }
 }
@@ -143,7 +152,15 @@ pub enum Error {
     #[error(transparent)]
     State(#[from] state::Error),
     #[error(transparent)]
+    Volumes(Box<volumes::Error>),
+    #[error(transparent)]
     Server(#[from] server::Error),
+}
+
+impl From<volumes::Error> for Error {
+    fn from(error: volumes::Error) -> Self {
+        Self::Volumes(Box::new(error))
+    }
 }
 
 impl Classified for Error {
@@ -152,6 +169,7 @@ impl Classified for Error {
             Self::Directory(..) | Self::Pidfile(..) | Self::Random(_) | Self::Signals(_) => Kind::Internal,
             Self::Running { .. } => Kind::Conflict,
             Self::State(error) => error.kind(),
+            Self::Volumes(error) => error.kind(),
             Self::Server(error) => error.kind(),
         }
     }

@@ -1,31 +1,30 @@
 //! SIGTERM and SIGINT, which end the daemon.
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 
 use super::Error;
 
-/// The signals that end the daemon; once this exists, they no longer kill it.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
+/// How many signals are remembered; the third and later ones say nothing new.
+const REMEMBERED: usize = 2;
 
-impl Signals {
-    /// Begins to listen. Must be called inside the tokio runtime.
-    ///
-    /// # Errors
-    /// [`Error::Signals`].
-    pub fn listen() -> Result<Self, Error> {
-        let listen = |kind| signal(kind).map_err(Error::Signals);
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
-    }
-
-    /// Waits for the next one and says which it was.
-    pub async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+/// Listens from now on: these signals no longer kill the process, but come out here by name, and a first one is kept
+/// until somebody asks. Must be called inside the tokio runtime.
+///
+/// # Errors
+/// [`Error::Signals`].
+pub fn signals() -> Result<mpsc::Receiver<&'static str>, Error> {
+    let listen = |kind| signal(kind).map_err(Error::Signals);
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    let (sender, receiver) = mpsc::channel(REMEMBERED);
+    tokio::spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            let _already_enough = sender.try_send(name);
         }
-    }
+    });
+    Ok(receiver)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 ///
 /// dockplugd answers the Docker Engine API on a socket: /plugins and /volumes, from the stock docker CLI and the
 /// SDKs. It needs root, and a program that speaks runc's command line.
+#[allow(clippy::doc_markdown, reason = "these lines are what --help prints")]
 #[derive(Debug, Clone, Default, clap::Parser)]
 #[command(name = "dockplugd", version, after_help = EXAMPLES)]
 pub struct Args {

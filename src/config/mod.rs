@@ -10,6 +10,7 @@ mod file;
 mod host;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -59,6 +60,8 @@ pub struct Config {
     pub runtimes: BTreeMap<String, PathBuf>,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
+    /// Where programs without a path are looked for: the environment's `PATH`.
+    pub search_path: OsString,
 }
 
 /// The group that owns the unix sockets.
@@ -130,7 +133,9 @@ impl Config {
             Some(content) => file::File::parse(path, content, &args.directives())?,
             None => file::File::default(),
         };
-        Self::merge(args, file)
+        let mut config = Self::merge(args, file)?;
+        config.search_path = std::env::var_os("PATH").unwrap_or_default();
+        Ok(config)
     }
 
     /// The program of the default runtime.
@@ -173,6 +178,7 @@ impl Config {
             default_runtime,
             runtimes,
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
+            search_path: OsString::new(),
         })
     }
 }

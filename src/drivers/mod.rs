@@ -23,7 +23,7 @@ pub(crate) mod testing;
 
 pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
 pub use driver::{Driver, Found, Reach};
-pub use error::Error;
+pub use error::{Error, SocketError};
 pub use ready::ready;
 pub use registry::{Drivers, Lease, Registration};
 pub use scope::Scope;

@@ -358,5 +358,4 @@ fn is_zero(number: &u32) -> bool {
 }
 
 #[cfg(test)]
-#[path = "config_tests.rs"]
 mod tests;

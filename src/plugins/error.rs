@@ -1,11 +1,17 @@
 //! Why something could not be done with a plugin. Where a client can see it, the text is dockerd's.
+//!
+//! The kinds are too, but for one rule: what the client has sent and cannot work is the client's mistake here
+//! ([`Kind::Invalid`]), where dockerd answers 500 to most of it. What a plugin does wrong is 500, as in dockerd.
 
-use super::{go_json, settable, validate};
+use std::io;
+use std::path::PathBuf;
+
+use super::{go_json, settable, spec, validate};
 use crate::error::{Classified, Kind};
+use crate::{confine, content, drivers, layer, oci, runtime, state};
 
 /// Why something could not be done with a plugin.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Error {
     /// No plugin has this name or id.
     #[error("plugin {selector:?} not found")]
@@ -19,9 +25,45 @@ pub enum Error {
         /// What was asked for.
         selector: String,
     },
-    /// The operating system gives no random bytes.
-    #[error("choosing an id for a plugin")]
-    Random(#[source] getrandom::Error),
+    /// The name is taken.
+    #[error("plugin {name} already exists")]
+    AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// A plugin cannot be named by a digest.
+    #[error("canonical references are not permitted")]
+    Canonical,
+    /// `enable` of an enabled plugin.
+    #[error("plugin already enabled: plugin {name} is enabled")]
+    AlreadyEnabled {
+        /// The plugin.
+        name: String,
+    },
+    /// `disable` of a disabled plugin.
+    #[error("plugin is already disabled: plugin {name} found but disabled")]
+    AlreadyDisabled {
+        /// The plugin.
+        name: String,
+    },
+    /// `remove` of an enabled plugin.
+    #[error("plugin {name} is enabled")]
+    Enabled {
+        /// The plugin.
+        name: String,
+    },
+    /// Volumes lean on it.
+    #[error("plugin {name} is in use")]
+    InUse {
+        /// The plugin.
+        name: String,
+    },
+    /// `set` of an enabled plugin.
+    #[error("cannot set on an active plugin, disable plugin before setting")]
+    SetWhileEnabled,
+    /// A setting was refused.
+    #[error(transparent)]
+    Set(#[from] settable::Error),
     /// The `config.json` cannot be read.
     #[error("failed to parse config")]
     Config {
@@ -32,21 +74,133 @@ pub enum Error {
     /// The `config.json` says something that cannot work.
     #[error(transparent)]
     Violation(validate::Violation),
+    /// The context of a new plugin could not be unpacked.
+    #[error(transparent)]
+    Layer(layer::Error),
+    /// The plugin's process ended before it listened.
+    #[error("plugin {name} {how} before it listened on its socket {socket:?}{last_words}")]
+    Died {
+        /// The plugin.
+        name: String,
+        /// How it ended: `exited with code 3`.
+        how: String,
+        /// The socket's name.
+        socket: String,
+        /// What it wrote, with words before it, or nothing.
+        last_words: String,
+    },
+    /// The plugin runs and does not listen. It was stopped.
+    #[error("plugin {name} did not listen on its socket {socket:?} within {deadline_s} s{last_words}")]
+    Late {
+        /// The plugin.
+        name: String,
+        /// The socket's name.
+        socket: String,
+        /// How long was waited, in seconds.
+        deadline_s: u64,
+        /// What it wrote, with words before it, or nothing.
+        last_words: String,
+    },
+    /// It was removed, or the daemon stopped it, while it was being started.
+    #[error("plugin {name} was stopped before it listened")]
+    Interrupted {
+        /// The plugin.
+        name: String,
+    },
+    /// The daemon ends.
+    #[error("dockplugd is shutting down and starts no plugin")]
+    Closing,
+    /// There is nothing that could be run.
+    #[error(transparent)]
+    Spec(spec::Error),
+    /// The runtime, or our monitor, failed.
+    #[error(transparent)]
+    Runtime(runtime::Error),
+    /// The plugin's socket will never answer.
+    #[error(transparent)]
+    Driver(drivers::Error),
+    /// Something below one of the plugin's directories.
+    #[error("in {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What `confine` says.
+        #[source]
+        source: confine::Error,
+    },
+    /// A directory of ours.
+    #[error("{doing} {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// With which directory.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// What is mounted cannot be found out.
+    #[error("looking for mounts below {}", path.display())]
+    Mounts {
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The state file.
+    #[error(transparent)]
+    State(state::Error),
+    /// The content store.
+    #[error(transparent)]
+    Content(content::Error),
+    /// The manifest of a new plugin.
+    #[error(transparent)]
+    Oci(oci::Error),
+    /// The operating system gives no random bytes.
+    #[error("choosing an id for a plugin")]
+    Random(#[source] getrandom::Error),
     /// The configuration could not be written as JSON.
     #[error("encoding json config")]
     Encode(#[source] serde_json::Error),
-    /// A setting was refused.
-    #[error(transparent)]
-    Set(#[from] settable::Error),
+    /// A task of ours has failed, which happens only after it has panicked.
+    #[error("a task of the plugins has failed")]
+    Task(#[source] tokio::task::JoinError),
 }
 
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
-            Self::Ambiguous { .. } | Self::Config { .. } | Self::Violation(_) => Kind::Invalid,
+            Self::Ambiguous { .. } | Self::Canonical | Self::Config { .. } | Self::Violation(_) => {
+                Kind::Invalid
+            }
+            Self::AlreadyExists { .. }
+            | Self::AlreadyEnabled { .. }
+            | Self::AlreadyDisabled { .. }
+            | Self::Enabled { .. }
+            | Self::InUse { .. }
+            | Self::SetWhileEnabled
+            | Self::Interrupted { .. } => Kind::Conflict,
+            Self::Closing => Kind::Unavailable,
             Self::Set(error) => error.kind(),
-            Self::Random(_) | Self::Encode(_) => Kind::Internal,
+            // The source is the client's request.
+            Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
+            Self::Layer(error) => error.kind(),
+            Self::Spec(error) => error.kind(),
+            Self::State(error) => error.kind(),
+            Self::Died { .. }
+            | Self::Late { .. }
+            | Self::Runtime(_)
+            | Self::Driver(_)
+            | Self::Directory { .. }
+            | Self::Io { .. }
+            | Self::Mounts { .. }
+            | Self::Content(_)
+            | Self::Oci(_)
+            | Self::Random(_)
+            | Self::Encode(_)
+            | Self::Task(_) => Kind::Internal,
         }
     }
 }

@@ -5,12 +5,9 @@
 //! because dockerd's clients have read them for years. This file knows no field of any document; it limits the depth
 //! and the number of values, because the documents come from anybody.
 //!
-//! Facts: Go's `encoding/json/decode.go`; what dockerd 20.10 answers to documents of a wrong shape.
+//! Facts: Go's `encoding/json/decode.go` and `scanner.go`; what dockerd 20.10 answers to documents of a wrong shape.
 
-use std::cell::Cell;
-use std::fmt;
-
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+mod parse;
 
 /// How deeply arrays and objects may be nested. Real configurations need 4.
 pub(super) const DEPTH_MAX: usize = 64;
@@ -62,7 +59,8 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 pub(super) enum Node {
     Null,
     Bool(bool),
-    Number(serde_json::Number),
+    /// As it was written.
+    Number(String),
     String(String),
     Array(Vec<Node>),
     Object(Vec<(String, Node)>),
@@ -106,11 +104,7 @@ pub(super) struct At {
 /// # Errors
 /// [`Error`], in Go's words where it is about types.
 pub(super) fn read<T: Go>(document: &[u8]) -> Result<T> {
-    let text = String::from_utf8_lossy(document);
-    let mut reader = serde_json::Deserializer::from_str(&text);
-    let left = Cell::new(VALUES_MAX);
-    let node = Seed { depth: 0, left: &left }.deserialize(&mut reader).map_err(syntax)?;
-    reader.end().map_err(syntax)?;
+    let node = parse::document(document)?;
     let mut value = T::default();
     value.assign(node, &At::default())?;
     Ok(value)
@@ -208,9 +202,9 @@ impl Go for u32 {
     fn assign(&mut self, node: Node, at: &At) -> Result<()> {
         match node {
             Node::Null => {}
-            Node::Number(number) => match number.as_u64().and_then(|wide| Self::try_from(wide).ok()) {
-                Some(value) => *self = value,
-                None => return Err(at.mismatch(format!("number {number}"), Self::go_type())),
+            Node::Number(number) => match number.parse() {
+                Ok(value) => *self = value,
+                Err(_) => return Err(at.mismatch(format!("number {number}"), Self::go_type())),
             },
             other => return Err(at.mismatch(other.kind(), Self::go_type())),
         }
@@ -269,193 +263,5 @@ fn fold(character: char) -> char {
     }
 }
 
-fn syntax(error: impl fmt::Display) -> Error {
-    Error::Syntax(error.to_string())
-}
-
-/// Reads a [`Node`] within the limits.
-struct Seed<'a> {
-    depth: usize,
-    left: &'a Cell<usize>,
-}
-
-impl Seed<'_> {
-    fn inner<E: serde::de::Error>(&self) -> std::result::Result<Seed<'_>, E> {
-        if self.depth == DEPTH_MAX {
-            return Err(E::custom(format_args!("nested more than {DEPTH_MAX} levels deep")));
-        }
-        Ok(Seed { depth: self.depth + 1, left: self.left })
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Node;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Node, D::Error> {
-        match self.left.get().checked_sub(1) {
-            Some(left) => self.left.set(left),
-            None => return Err(D::Error::custom(format_args!("more than {VALUES_MAX} values"))),
-        }
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> std::result::Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> std::result::Result<Node, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> std::result::Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> std::result::Result<Node, E> {
-        Ok(Node::Number(value.into()))
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> std::result::Result<Node, E> {
-        serde_json::Number::from_f64(value).map(Node::Number).ok_or_else(|| E::custom("not a number"))
-    }
-
-    fn visit_str<E>(self, value: &str) -> std::result::Result<Node, E> {
-        Ok(Node::String(value.to_owned()))
-    }
-
-    fn visit_string<E>(self, value: String) -> std::result::Result<Node, E> {
-        Ok(Node::String(value))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> std::result::Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = elements.next_element_seed(self.inner()?)? {
-            nodes.push(node);
-        }
-        Ok(Node::Array(nodes))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> std::result::Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(key) = members.next_key::<String>()? {
-            nodes.push((key, members.next_value_seed(self.inner()?)?));
-        }
-        Ok(Node::Object(nodes))
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Debug, Default, PartialEq)]
-    struct Inner {
-        number: u32,
-        disk: String,
-    }
-    structure!(Inner, "Inner", "Number" => number, "Disk" => disk);
-
-    #[derive(Debug, Default, PartialEq)]
-    struct Outer {
-        name: String,
-        flag: bool,
-        pointer: Option<String>,
-        inner: Inner,
-    }
-    structure!(Outer, "Outer", "Name" => name, "Flag" => flag, "Pointer" => pointer, "Inner" => inner);
-
-    fn outer(json: &str) -> Result<Outer> {
-        read(json.as_bytes())
-    }
-
-    #[test]
-    fn keys_are_read_in_any_case_and_the_last_one_wins() {
-        let cases = [
-            (r#"{"name":"a"}"#, "a"),
-            (r#"{"NAME":"a"}"#, "a"),
-            (r#"{"Name":"a","name":"b"}"#, "b"),
-            (r#"{"name":"b","Name":"a"}"#, "a"),
-            (r#"{"name":"a","name":null}"#, "a"),
-            (r#"{"name":"a","unknown":[{"name":1}]}"#, "a"),
-            (r#"{"name":null}"#, ""),
-            (r#"{"name":"a\u0000b"}"#, "a\0b"),
-            ("null", ""),
-        ];
-        for (json, name) in cases {
-            assert_eq!(outer(json).unwrap().name, name, "{json}");
-        }
-    }
-
-    #[test]
-    fn repeated_structures_are_merged_as_go_merges_them() {
-        let read = outer(r#"{"inner":{"number":1},"INNER":{"di\u017f\u212a":"d"},"Inner":null}"#).unwrap();
-        assert_eq!(read.inner, Inner { number: 1, disk: "d".to_owned() });
-    }
-
-    #[test]
-    fn a_pointer_tells_null_from_empty() {
-        let cases = [("{}", None), (r#"{"pointer":null}"#, None), (r#"{"pointer":""}"#, Some(String::new()))];
-        for (json, expected) in cases {
-            assert_eq!(outer(json).unwrap().pointer, expected, "{json}");
-        }
-    }
-
-    #[test]
-    fn types_that_do_not_fit_are_told_in_the_words_of_go() {
-        let cases = [
-            ("[]", "json: cannot unmarshal array into Go value of type types.Outer"),
-            (r#""x""#, "json: cannot unmarshal string into Go value of type types.Outer"),
-            (r#"{"name":1}"#, "json: cannot unmarshal number into Go struct field Outer.Name of type string"),
-            (r#"{"flag":"x"}"#, "json: cannot unmarshal string into Go struct field Outer.Flag of type bool"),
-            (
-                r#"{"pointer":{}}"#,
-                "json: cannot unmarshal object into Go struct field Outer.Pointer of type string",
-            ),
-            (
-                r#"{"inner":[]}"#,
-                "json: cannot unmarshal array into Go struct field Outer.Inner of type types.Inner",
-            ),
-            (
-                r#"{"inner":{"number":-1}}"#,
-                "json: cannot unmarshal number -1 into Go struct field Inner.Inner.Number of type uint32",
-            ),
-            (
-                r#"{"inner":{"number":4294967296}}"#,
-                "json: cannot unmarshal number 4294967296 into Go struct field Inner.Inner.Number of type uint32",
-            ),
-        ];
-        for (json, expected) in cases {
-            assert_eq!(outer(json).unwrap_err().to_string(), expected, "{json}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_json_is_refused() {
-        for json in ["", "{", "{}x", "{nope}", r#"{"name":"a"} {}"#, "\u{feff}{}"] {
-            assert!(matches!(outer(json), Err(Error::Syntax(_))), "{json}");
-        }
-        let broken: Result<Outer> = read(b"{\"name\":\"a\xff\"}");
-        assert_eq!(broken.unwrap().name, "a\u{fffd}");
-    }
-
-    #[test]
-    fn depth_and_number_of_values_are_limited() {
-        let nested = |levels: usize| format!("{{\"x\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-        assert!(outer(&nested(DEPTH_MAX - 1)).is_ok());
-        let error = outer(&nested(DEPTH_MAX)).unwrap_err().to_string();
-        assert!(error.starts_with("nested more than 64 levels deep"), "{error}");
-        assert!(outer(&nested(1_000_000)).is_err());
-        let wide = |values: usize| format!("{{\"x\":[{}0]}}", "0,".repeat(values - 1));
-        assert!(outer(&wide(VALUES_MAX - 2)).is_ok());
-        let error = outer(&wide(VALUES_MAX - 1)).unwrap_err().to_string();
-        assert!(error.starts_with("more than 100000 values"), "{error}");
-    }
-}
+mod tests;

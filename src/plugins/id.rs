@@ -4,6 +4,7 @@
 //! ways it can be written, where a missing tag means `latest`; the beginning of exactly one id.
 
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -61,6 +62,14 @@ impl TryFrom<String> for PluginId {
 impl From<PluginId> for String {
     fn from(id: PluginId) -> Self {
         id.0
+    }
+}
+
+impl Deref for PluginId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
     }
 }
 

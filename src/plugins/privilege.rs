@@ -155,8 +155,10 @@ mod tests {
         let all = required(&config);
         assert!(check(&config, &all).is_ok());
         let mut turned: Vec<_> = all.iter().rev().cloned().collect();
-        turned.iter_mut().for_each(|privilege| privilege.value.reverse());
-        turned.iter_mut().for_each(|privilege| privilege.description.clear());
+        for privilege in &mut turned {
+            privilege.value.reverse();
+            privilege.description.clear();
+        }
         assert!(check(&config, &turned).is_ok());
         for left_out in 0..all.len() {
             let mut fewer = all.clone();

@@ -244,7 +244,7 @@ mod tests {
         assert!(try_set(&[&longest]).is_ok());
         let error = try_set(&[&format!("{longest}x")]).unwrap_err();
         assert_eq!(error, Error::TooLong { name: "MODE".to_owned(), bytes: SETTING_MAX_BYTES + 1 });
-        assert!(try_set(&["MODE=1"; SETTINGS_MAX]).is_ok());
-        assert_eq!(try_set(&["MODE=1"; SETTINGS_MAX + 1]), Err(Error::TooMany(SETTINGS_MAX + 1)));
+        assert!(try_set(&vec!["MODE=1"; SETTINGS_MAX]).is_ok());
+        assert_eq!(try_set(&vec!["MODE=1"; SETTINGS_MAX + 1]), Err(Error::TooMany(SETTINGS_MAX + 1)));
     }
 }

@@ -269,5 +269,4 @@ fn violation(field: impl Into<String>, got: impl Into<String>, expected: impl In
 }
 
 #[cfg(test)]
-#[path = "validate_tests.rs"]
 mod tests;

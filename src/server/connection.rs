@@ -27,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::Answers;
+use super::unread::Unread;
 
 /// How large the head of a request may be, in bytes: names, credentials and filters are in there.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -89,7 +90,9 @@ async fn answer(
 ) -> Response<Body> {
     let began = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let work = service.oneshot(request.map(Body::new));
+    let announced = request.headers().contains_key(header::EXPECT);
+    let body = |body| if announced { Body::new(body) } else { Body::new(Unread::new(body)) };
+    let work = service.oneshot(request.map(body));
     let response = if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
         work.await
     } else {

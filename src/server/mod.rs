@@ -6,6 +6,7 @@
 
 mod connection;
 mod listen;
+mod unread;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -81,7 +82,7 @@ struct Shared {
 impl Server {
     /// Begins to answer on all sockets, until it is drained; that cancels `closing`, which the service's endless
     /// answers must watch. Must be called inside the tokio runtime.
-    pub fn start(listeners: Listeners, service: impl Answers, closing: CancellationToken) -> Self {
+    pub fn start(listeners: Listeners, service: &impl Answers, closing: CancellationToken) -> Self {
         let shared = Shared {
             closing,
             tasks: TaskTracker::new(),

@@ -44,7 +44,7 @@ async fn talk(path: &Path, request: &'static str, shutdown: Option<Shutdown>) ->
 
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
 
-fn start(listeners: Listeners, router: Router) -> Server {
+fn start(listeners: Listeners, router: &Router) -> Server {
     Server::start(listeners, router, CancellationToken::new())
 }
 
@@ -64,7 +64,7 @@ async fn a_client_that_half_closes_gets_its_answer() {
         gate.add_permits(1);
         "hello"
     });
-    let server = start(bind(&path).await.unwrap(), Router::new().route("/hello", slow));
+    let server = start(bind(&path).await.unwrap(), &Router::new().route("/hello", slow));
     let answer = talk(&path, "GET /hello HTTP/1.1\r\nHost: d\r\n\r\n", Some(Shutdown::Write)).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("hello"), "{answer}");
     assert_eq!(entered.available_permits(), 1);
@@ -77,7 +77,7 @@ async fn the_socket_has_its_owner_and_mode_and_goes_with_the_server() {
     let path = dir.path().join("s.sock");
     let listeners = bind(&path).await.unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-    let server = start(listeners, hello());
+    let server = start(listeners, &hello());
     assert!(server.drain(None).await);
     assert!(!path.exists());
 }
@@ -88,7 +88,7 @@ async fn a_socket_nobody_listens_on_is_replaced() {
     let path = dir.path().join("s.sock");
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    let server = start(bind(&path).await.unwrap(), hello());
+    let server = start(bind(&path).await.unwrap(), &hello());
     assert!(talk(&path, HELLO, None).await.ends_with("hello"));
     assert!(server.drain(None).await);
 }
@@ -148,7 +148,7 @@ async fn draining_finishes_what_runs_and_accepts_no_more() {
     });
     let closing = CancellationToken::new();
     let router = Router::new().route("/slow", slow);
-    let server = Server::start(bind(&path).await.unwrap(), router, closing.clone());
+    let server = Server::start(bind(&path).await.unwrap(), &router, closing.clone());
     let client = {
         let path = path.clone();
         tokio::spawn(async move { talk(&path, "GET /slow HTTP/1.1\r\nHost: d\r\n\r\n", None).await })
@@ -172,7 +172,7 @@ async fn draining_gives_up_at_its_deadline() {
         entered.send(()).unwrap();
         std::future::pending::<()>().await;
     });
-    let server = start(bind(&path).await.unwrap(), Router::new().route("/never", never));
+    let server = start(bind(&path).await.unwrap(), &Router::new().route("/never", never));
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"GET /never HTTP/1.1\r\nHost: d\r\n\r\n").unwrap();
     entering.recv().await.unwrap();
@@ -194,7 +194,7 @@ async fn a_client_that_leaves_cancels_reading_and_not_changing() {
         }
     };
     let router = Router::new().route("/{name}", post(work));
-    let server = start(bind(&path).await.unwrap(), router);
+    let server = start(bind(&path).await.unwrap(), &router);
     let mut client = UnixStream::connect(&path).unwrap();
     client.write_all(b"POST /change HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n").unwrap();
     assert_eq!(says.recv().await.unwrap(), "change began");
@@ -229,7 +229,7 @@ async fn an_endless_answer_ends_when_its_client_leaves_and_not_when_it_half_clos
             Some((Ok::<_, Infallible>(text), (line, told)))
         }))
     });
-    let server = start(bind(&path).await.unwrap(), Router::new().route("/endless", endless));
+    let server = start(bind(&path).await.unwrap(), &Router::new().route("/endless", endless));
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     let request = b"GET /endless HTTP/1.1\r\nHost: d\r\n\r\n";
     tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
@@ -252,7 +252,7 @@ async fn an_endless_answer_ends_when_its_client_leaves_and_not_when_it_half_clos
 async fn tcp_serves_too() {
     let listeners = Listeners::bind(&["tcp://127.0.0.1:0".parse().unwrap()], &Group::Default).await.unwrap();
     let address = listeners.addresses()[0].strip_prefix("tcp://").unwrap().to_owned();
-    let server = start(listeners, hello());
+    let server = start(listeners, &hello());
     let answer = tokio::task::spawn_blocking(move || {
         let mut client = std::net::TcpStream::connect(address).unwrap();
         client.write_all(HELLO.as_bytes()).unwrap();
@@ -268,7 +268,7 @@ async fn tcp_serves_too() {
 async fn a_head_that_is_too_large_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s.sock");
-    let server = start(bind(&path).await.unwrap(), hello());
+    let server = start(bind(&path).await.unwrap(), &hello());
     let answer = tokio::task::spawn_blocking(move || {
         let mut client = UnixStream::connect(path).unwrap();
         let mut head = format!("GET /hello HTTP/1.1\r\nHost: {}", "d".repeat(1024 * 1024));
@@ -279,6 +279,28 @@ async fn a_head_that_is_too_large_is_refused() {
         String::from_utf8_lossy(&answer).into_owned()
     });
     assert!(answer.await.unwrap().starts_with("HTTP/1.1 431 "));
+    assert!(server.drain(None).await);
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_writing_gets_the_answer_to_a_body_nobody_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let server =
+        start(bind(&path).await.unwrap(), &Router::new().route("/ignore", post(|| async { "ignored" })));
+    let answers = tokio::task::spawn_blocking(move || {
+        let mut client = UnixStream::connect(path).unwrap();
+        let head = b"POST /ignore HTTP/1.1\r\nHost: d\r\nContent-Length: 200000\r\n\r\n";
+        let mut read = [0; 4096];
+        // The answer to the first is there before its body is sent; the second goes over the same connection.
+        for _ in 0..2 {
+            client.write_all(head).unwrap();
+            let length = client.read(&mut read).unwrap();
+            assert!(String::from_utf8_lossy(&read[..length]).ends_with("ignored"));
+            client.write_all(&vec![b'x'; 200_000]).unwrap();
+        }
+    });
+    answers.await.unwrap();
     assert!(server.drain(None).await);
 }
 
@@ -294,7 +316,7 @@ async fn without_activation_fd_says_so() {
 async fn fd_child() {
     let listeners = Listeners::bind(&[Host::Fd(None)], &Group::Default).await.unwrap();
     assert_eq!(listeners.addresses(), ["fd://"]);
-    let server = start(listeners, hello());
+    let server = start(listeners, &hello());
     // Ends with its standard input.
     let _end = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
     assert!(server.drain(None).await);

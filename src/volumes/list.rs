@@ -33,18 +33,23 @@ impl Volumes {
         let drivers: Vec<_> =
             self.0.drivers.live().into_iter().filter(|driver| filter.wants_driver(driver.name())).collect();
         let matcher = filter.matcher();
-        let mut listed = BTreeMap::new();
-        let mut recorded = Recorded::new();
         let wants_local = filter.wants_driver(super::LOCAL_DRIVER);
+        let mut local = Vec::new();
+        let mut recorded = Recorded::new();
         self.0.known.each(|entry| {
             let (volume, held) = (&entry.volume, entry.is_held());
             if volume.is_local() && wants_local && matcher.matches(volume, held) {
-                listed.insert(volume.name.clone(), Arc::clone(volume));
+                local.push(Arc::clone(volume));
             }
             if !drivers.is_empty() {
                 recorded.insert(volume.name.clone(), (Arc::clone(volume), held));
             }
         });
+        if drivers.is_empty() {
+            return Listing { volumes: local, warnings: Vec::new() };
+        }
+        let mut listed: BTreeMap<_, _> =
+            local.into_iter().map(|volume| (volume.name.clone(), volume)).collect();
         let mut warnings = Vec::new();
         let deadline = Instant::now() + self.0.list_deadline;
         for (driver, answer) in join_all(drivers.into_iter().map(|driver| ask(driver, deadline))).await {

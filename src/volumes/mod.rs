@@ -9,7 +9,7 @@
 //!
 //! What is true here, always:
 //! - A volume is known, in memory and in answers, only when its record is durable.
-//! - Changes of one name take turns ([`turn`]); changes of other names never wait for them, and no lock of the whole
+//! - Changes of one name take turns (`turn`); changes of other names never wait for them, and no lock of the whole
 //!   room is held while a plugin or the disk is waited for.
 //! - A change that has begun is finished, also when whoever asked for it has gone: it runs in its own task.
 //! - A plugin that hangs delays nothing but the calls that need it; lists give it [`LIST_DEADLINE`].

@@ -37,7 +37,7 @@ struct Listening(Listeners);
 
 impl Listeners {
     /// How many there are now.
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::api) fn count(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 

@@ -16,17 +16,13 @@ use crate::api::error::Result;
 use crate::api::version::ApiVersion;
 use crate::api::{Rooms, VERSION, plugins, reply};
 
-/// Docker's `Info`.
+/// Docker's `Info`, as far as there is something to tell; the rest is in [`zeros`].
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Info<'a> {
     #[serde(rename = "ID")]
     id: &'a str,
-    #[serde(flatten)]
-    containers: Containers,
-    plugins: Plugins,
-    #[serde(flatten)]
-    limits: Limits,
+    plugins: Value,
     #[serde(rename = "IPv4Forwarding")]
     ipv4_forwarding: bool,
     debug: bool,
@@ -34,7 +30,6 @@ struct Info<'a> {
     n_goroutines: usize,
     n_events_listener: usize,
     system_time: String,
-    logging_driver: &'static str,
     cgroup_driver: &'static str,
     cgroup_version: &'a str,
     kernel_version: &'a str,
@@ -49,78 +44,20 @@ struct Info<'a> {
     #[serde(rename = "NCPU")]
     processors: usize,
     mem_total: u64,
-    generic_resources: Option<()>,
     docker_root_dir: &'a Path,
-    http_proxy: &'static str,
-    https_proxy: &'static str,
-    no_proxy: &'static str,
     name: &'a str,
-    labels: [&'static str; 0],
-    experimental_build: bool,
     server_version: &'static str,
     runtimes: BTreeMap<&'a str, Value>,
     default_runtime: &'a str,
     swarm: Value,
     live_restore_enabled: bool,
-    isolation: &'static str,
-    init_binary: &'static str,
     containerd_commit: Value,
     runc_commit: Value,
     init_commit: Value,
-    security_options: [&'static str; 0],
-    #[serde(rename = "CDISpecDirs")]
-    cdi_spec_dirs: [&'static str; 0],
-    #[serde(flatten)]
-    bridge: Option<Bridge>,
     /// Never null: old clients then make up warnings of their own.
     warnings: Vec<String>,
-}
-
-/// We run no containers and keep no images.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Containers {
-    containers: u32,
-    containers_running: u32,
-    containers_paused: u32,
-    containers_stopped: u32,
-    images: u32,
-    driver: &'static str,
-    driver_status: [[&'static str; 2]; 0],
-}
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Plugins {
-    volume: Vec<String>,
-    network: [&'static str; 0],
-    authorization: Option<()>,
-    log: [&'static str; 0],
-}
-
-/// Limits that containers could be given.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Limits {
-    memory_limit: bool,
-    swap_limit: bool,
-    cpu_cfs_period: bool,
-    cpu_cfs_quota: bool,
-    #[serde(rename = "CPUShares")]
-    cpu_shares: bool,
-    #[serde(rename = "CPUSet")]
-    cpu_set: bool,
-    pids_limit: bool,
-    oom_kill_disable: bool,
-}
-
-/// Fields that are gone since API 1.50.
-#[derive(Debug, Default, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Bridge {
-    bridge_nf_iptables: bool,
-    #[serde(rename = "BridgeNfIp6tables")]
-    bridge_nf_ip6tables: bool,
+    #[serde(flatten)]
+    zeros: Value,
 }
 
 /// What dockerd says of a commit it does not know.
@@ -130,21 +67,18 @@ const UNKNOWN_COMMIT: &str = "N/A";
 pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion) -> Result<Response<Body>> {
     let facts = &rooms.facts;
     let machine = &facts.machine;
-    let mut volume = plugins::enabled_volume_drivers(&rooms).await;
+    let mut volume = plugins::enabled_volume_drivers(&rooms);
     volume.push("local".to_owned());
     volume.sort();
     let info = Info {
         id: &facts.id,
-        containers: Containers::default(),
-        plugins: Plugins { volume, network: [], authorization: None, log: [] },
-        limits: Limits::default(),
+        plugins: json!({ "Volume": volume, "Network": [], "Authorization": null, "Log": [] }),
         ipv4_forwarding: machine.forwards_ipv4,
         debug: facts.debug,
         n_fd: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
         n_goroutines: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         n_events_listener: rooms.listeners.count(),
         system_time: jiff::Timestamp::now().to_string(),
-        logging_driver: "",
         cgroup_driver: "cgroupfs",
         cgroup_version: machine.cgroup_version,
         kernel_version: &machine.kernel,
@@ -156,14 +90,8 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
         registry_config: registry_config(version),
         processors: machine.processors,
         mem_total: machine.memory_bytes,
-        generic_resources: None,
         docker_root_dir: &facts.data_root,
-        http_proxy: "",
-        https_proxy: "",
-        no_proxy: "",
         name: &machine.name,
-        labels: [],
-        experimental_build: false,
         server_version: VERSION,
         runtimes: facts
             .runtimes
@@ -176,17 +104,30 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
             "RemoteManagers": null,
         }),
         live_restore_enabled: facts.live_restore,
-        isolation: "",
-        init_binary: "",
         containerd_commit: commit(version),
         runc_commit: commit(version),
         init_commit: commit(version),
-        security_options: [],
-        cdi_spec_dirs: [],
-        bridge: (version < ApiVersion::v1(50)).then(Bridge::default),
         warnings: warnings(facts),
+        zeros: zeros(version),
     };
     Ok(reply::ok(&info))
+}
+
+/// What tells of containers, images and limits for them; and what we have no setting for.
+fn zeros(version: ApiVersion) -> Value {
+    let mut zeros = json!({
+        "Containers": 0, "ContainersRunning": 0, "ContainersPaused": 0, "ContainersStopped": 0, "Images": 0,
+        "Driver": "", "DriverStatus": [], "LoggingDriver": "",
+        "MemoryLimit": false, "SwapLimit": false, "CpuCfsPeriod": false, "CpuCfsQuota": false, "CPUShares": false,
+        "CPUSet": false, "PidsLimit": false, "OomKillDisable": false,
+        "GenericResources": null, "HttpProxy": "", "HttpsProxy": "", "NoProxy": "", "Labels": [],
+        "ExperimentalBuild": false, "Isolation": "", "InitBinary": "", "SecurityOptions": [], "CDISpecDirs": [],
+    });
+    if version < ApiVersion::v1(50) {
+        zeros["BridgeNfIptables"] = json!(false);
+        zeros["BridgeNfIp6tables"] = json!(false);
+    }
+    zeros
 }
 
 /// A commit; until API 1.49 also which one was expected.
@@ -201,12 +142,9 @@ fn commit(version: ApiVersion) -> Value {
 /// No registry is configured; until API 1.47 two fields more said so.
 fn registry_config(version: ApiVersion) -> Value {
     let mut config = json!({ "InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": [] });
-    if version < ApiVersion::v1(47)
-        && let Some(config) = config.as_object_mut()
-    {
-        for key in ["AllowNondistributableArtifactsCIDRs", "AllowNondistributableArtifactsHostnames"] {
-            config.insert(key.to_owned(), Value::Null);
-        }
+    if version < ApiVersion::v1(47) {
+        config["AllowNondistributableArtifactsCIDRs"] = Value::Null;
+        config["AllowNondistributableArtifactsHostnames"] = Value::Null;
     }
     config
 }
@@ -221,4 +159,19 @@ fn warnings(facts: &Facts) -> Vec<String> {
         )
     };
     open.map(warning).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_versions_get_the_fields_they_had() {
+        let keys = |value: Value| value.as_object().unwrap().len();
+        let (old, new) = (ApiVersion::v1(46), ApiVersion::v1(51));
+        assert_eq!(keys(zeros(old)), keys(zeros(new)) + 2);
+        assert_eq!(keys(registry_config(old)), keys(registry_config(new)) + 2);
+        assert_eq!(commit(old)["Expected"], UNKNOWN_COMMIT);
+        assert_eq!(commit(new)["Expected"], Value::Null);
+    }
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, PRAGMA};
 use axum::http::{Method, Response};
 
-/// Which builder the CLI shall use: BuildKit, as dockerd has said since 23.0.
+/// Which builder the CLI shall use: `BuildKit`, as dockerd has said since 23.0.
 const BUILDER_VERSION: (HeaderName, HeaderValue) =
     (HeaderName::from_static("builder-version"), HeaderValue::from_static("2"));
 /// That this daemon is in no swarm.

@@ -20,35 +20,34 @@ struct Usage {
     #[serde(skip_serializing_if = "Option::is_none")]
     containers: Option<[(); 0]>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    volumes: Option<Vec<volumes::Shape>>,
+    volumes: Option<volumes::Usages>,
     #[serde(skip_serializing_if = "Option::is_none")]
     build_cache: Option<[(); 0]>,
 }
 
-/// Which objects are asked for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Wanted {
-    images: bool,
-    containers: bool,
-    volumes: bool,
-    build_cache: bool,
+/// What a client can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Object {
+    Image,
+    Container,
+    Volume,
+    BuildCache,
 }
 
-impl Wanted {
-    /// Reads `type`, which is known since API 1.42; without it everything is wanted.
-    fn parse(form: &Form, version: ApiVersion) -> Result<Self> {
-        let types = form.all("type").filter(|_| version >= ApiVersion::v1(42));
-        let Some(types) = types else {
-            return Ok(Self { images: true, containers: true, volumes: true, build_cache: true });
-        };
-        types.into_iter().try_fold(Self::default(), |wanted, kind| match kind {
-            "image" => Ok(Self { images: true, ..wanted }),
-            "container" => Ok(Self { containers: true, ..wanted }),
-            "volume" => Ok(Self { volumes: true, ..wanted }),
-            "build-cache" => Ok(Self { build_cache: true, ..wanted }),
-            unknown => Err(Failure::invalid(format!("unknown object type: {unknown}"))),
-        })
-    }
+/// Reads `type`, which is known since API 1.42; without it everything is wanted.
+fn wanted(form: &Form, version: ApiVersion) -> Result<Vec<Object>> {
+    let types = form.all("type").filter(|_| version >= ApiVersion::v1(42));
+    let Some(types) = types else {
+        return Ok(vec![Object::Image, Object::Container, Object::Volume, Object::BuildCache]);
+    };
+    let object = |kind| match kind {
+        "image" => Ok(Object::Image),
+        "container" => Ok(Object::Container),
+        "volume" => Ok(Object::Volume),
+        "build-cache" => Ok(Object::BuildCache),
+        unknown => Err(Failure::invalid(format!("unknown object type: {unknown}"))),
+    };
+    types.into_iter().map(object).collect()
 }
 
 /// `GET /system/df?type=`
@@ -57,14 +56,15 @@ pub(in crate::api) async fn usage(
     version: ApiVersion,
     form: Form,
 ) -> Result<Response<Body>> {
-    let wanted = Wanted::parse(&form, version)?;
-    let volumes = if wanted.volumes { Some(volumes::usage(&rooms).await?) } else { None };
+    let wanted = wanted(&form, version)?;
+    let empty_if = |object| wanted.contains(&object).then_some([]);
+    let volumes = if wanted.contains(&Object::Volume) { Some(volumes::usage(&rooms).await?) } else { None };
     Ok(reply::ok(&Usage {
         layers_size: 0,
-        images: wanted.images.then_some([]),
-        containers: wanted.containers.then_some([]),
+        images: empty_if(Object::Image),
+        containers: empty_if(Object::Container),
         volumes,
-        build_cache: wanted.build_cache.then_some([]),
+        build_cache: empty_if(Object::BuildCache),
     }))
 }
 
@@ -74,12 +74,11 @@ mod tests {
 
     #[test]
     fn types_choose_what_is_told() {
-        let parse = |query: &str, minor| Wanted::parse(&Form::parse(query).unwrap(), ApiVersion::v1(minor));
-        let all = Wanted { images: true, containers: true, volumes: true, build_cache: true };
-        assert_eq!(parse("", 51), Ok(all));
-        assert_eq!(parse("type=nonsense", 41), Ok(all));
-        let some = Wanted { volumes: true, build_cache: true, ..Wanted::default() };
-        assert_eq!(parse("type=volume&type=build-cache", 42), Ok(some));
-        assert_eq!(parse("type=volumes", 42), Err(Failure::invalid("unknown object type: volumes")));
+        let wanted = |query: &str, minor| wanted(&Form::parse(query).unwrap(), ApiVersion::v1(minor));
+        let all = vec![Object::Image, Object::Container, Object::Volume, Object::BuildCache];
+        assert_eq!(wanted("", 51), Ok(all.clone()));
+        assert_eq!(wanted("type=nonsense", 41), Ok(all));
+        assert_eq!(wanted("type=volume&type=build-cache", 42), Ok(vec![Object::Volume, Object::BuildCache]));
+        assert_eq!(wanted("type=volumes", 42), Err(Failure::invalid("unknown object type: volumes")));
     }
 }

@@ -13,7 +13,7 @@ use crate::api::{VERSION, reply, version};
 /// Docker's `VersionResponse`; the fields after `components` are for clients from before there were components.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Version<'a> {
+struct Answer<'a> {
     platform: Platform,
     version: &'a str,
     api_version: String,
@@ -75,7 +75,7 @@ const NO_GO: &str = "none (Rust)";
 pub(in crate::api) async fn version(State(facts): State<Arc<Facts>>) -> Response<Body> {
     let (arch, kernel) = (facts.machine.go_architecture(), facts.machine.kernel.as_str());
     let (highest, lowest) = (version::MAX.to_string(), version::MIN.to_string());
-    reply::ok(&Version {
+    reply::ok(&Answer {
         platform: Platform { name: "Dockplug" },
         version: VERSION,
         api_version: highest.clone(),

@@ -1,3 +1,5 @@
+//! The driver against small plugins of its own: what it sends, what it believes, what it refuses.
+
 use std::time::Duration;
 
 use serde_json::json;

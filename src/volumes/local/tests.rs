@@ -1,3 +1,5 @@
+//! The local driver on real directories: what is made, what a crash leaves, what is never followed.
+
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 

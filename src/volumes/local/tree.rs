@@ -2,7 +2,8 @@
 //!
 //! No link is followed and no mount is crossed: each directory is opened in the open one above it, by its one name, with
 //! `openat2(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS)`. Containers may change the tree meanwhile; what has gone in
-//! between is passed over.
+//! between is passed over. Deleting counts what it frees, file by file, which a deletion that only deletes cannot tell
+//! afterwards.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn no_depth_is_too_deep() {
-        const DEPTH: usize = 2000;
+        const DEPTH: usize = 500;
         let inside = tempfile::tempdir().unwrap();
         let mut here = open(inside.path());
         nix::sys::stat::mkdirat(&here, "tree", Mode::S_IRWXU).unwrap();

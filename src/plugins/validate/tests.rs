@@ -1,3 +1,5 @@
+//! One table of what is refused, one of what real plugins say and is not.
+
 use super::*;
 
 /// A configuration that is fine, with one field changed.

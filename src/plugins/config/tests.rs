@@ -1,3 +1,5 @@
+//! Shapes and words that dockerd 20.10 has answered with.
+
 use super::*;
 
 /// What dockerd 20.10 was given, and answered with.

@@ -1,0 +1,104 @@
+//! dockplugd and dockerd side by side: the same measurement on one, then on the other, over and over, and a table.
+//!
+//! `make bench` brings dockerd and runs this; it takes a few minutes. What counts is the ratio: both sides ran in the
+//! same minutes on the same machine. `DOCKPLUGD` names another dockplugd than the release build.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark is a test that prints: it stops at the first surprise"
+)]
+
+mod figures;
+mod memory;
+#[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "the benchmark needs a part of what the tests share")]
+mod support;
+
+use std::io::{self, Write};
+
+use support::daemon::{Daemon, Program};
+
+/// One line of the table.
+struct Line {
+    figure: &'static str,
+    unit: &'static str,
+    /// Samples of dockerd, then of dockplugd.
+    samples: [Vec<f64>; 2],
+    /// Whether more is better.
+    rate: bool,
+}
+
+/// Both daemons: dockerd, dockplugd.
+type Pair = [Daemon; 2];
+
+/// Takes samples on either side in turn, `rounds` times.
+fn alternate(pair: &Pair, rounds: usize, mut sample: impl FnMut(&Daemon) -> Vec<f64>) -> [Vec<f64>; 2] {
+    let mut samples = [vec![], vec![]];
+    for round in 0..rounds {
+        // Who begins changes too.
+        for side in [round % 2, 1 - round % 2] {
+            samples[side].extend(sample(&pair[side]));
+        }
+    }
+    samples
+}
+
+/// The middle one; of an even number, the upper of the two.
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
+impl Line {
+    fn row(&self) -> String {
+        let [theirs, ours] = self.samples.each_ref().map(|s| median(s));
+        let ratio = match (self.rate, ours < theirs) {
+            (false, true) => format!("1/{:.1}", theirs / ours),
+            (true, true) => format!("1/{:.1} (worse)", theirs / ours),
+            (true, false) => format!("{:.1}x", ours / theirs),
+            (false, false) => format!("{:.1}x (worse)", ours / theirs),
+        };
+        let [n, m] = self.samples.each_ref().map(Vec::len);
+        let count = if n == m { n.to_string() } else { format!("{n}/{m}") };
+        format!("| {} | {} | {} | {ratio} | {count} |", self.figure, self.show(theirs), self.show(ours))
+    }
+
+    fn show(&self, value: f64) -> String {
+        let digits = match value {
+            v if v >= 100.0 => 0,
+            v if v >= 10.0 => 1,
+            v if v >= 1.0 => 2,
+            _ => 3,
+        };
+        format!("{value:.digits$} {}", self.unit)
+    }
+}
+
+fn start() -> Pair {
+    [Program::Dockerd, Program::Dockplugd].map(|program| Daemon::start_as(program, &[]))
+}
+
+fn main() {
+    let mut out = io::stdout();
+    let pair = start();
+    let versions =
+        pair.each_ref().map(|d| d.http().look("/version")["Version"].as_str().unwrap_or("?").to_owned());
+    drop(pair);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    writeln!(out, "Medians on {cores} processors, measured in turn; lower is better, but for rates.\n")
+        .unwrap();
+    writeln!(
+        out,
+        "| figure | dockerd {} | dockplugd {} | ratio | n |\n|---|---|---|---|---|",
+        versions[0], versions[1]
+    )
+    .unwrap();
+    for figures in [memory::all, figures::plugins, figures::volumes] {
+        figures(&mut |line: Line| {
+            writeln!(out, "{}", line.row()).unwrap();
+            out.flush().unwrap();
+        });
+    }
+}

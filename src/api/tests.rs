@@ -1,0 +1,270 @@
+//! The whole API in memory: what a client sends, and the status, headers and body it gets. The rooms are real.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::router::Api;
+use super::*;
+use crate::drivers::Drivers;
+use crate::events::{Event, Type};
+use crate::state::Store;
+
+/// The API on rooms of its own, and the directory they live in.
+pub(super) struct Stage {
+    pub(super) rooms: Rooms,
+    api: Api,
+    _directory: tempfile::TempDir,
+}
+
+/// What a client sees.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    pub(super) body: String,
+}
+
+impl Stage {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("state.redb")).unwrap();
+        let (events, drivers) = (Bus::new(), Drivers::new());
+        let volumes =
+            Volumes::open(store, drivers, events.clone(), &directory.path().join("volumes")).unwrap();
+        let facts = Facts {
+            id: "abc".to_owned(),
+            debug: false,
+            live_restore: true,
+            data_root: directory.path().to_owned(),
+            default_runtime: "runc".to_owned(),
+            runtimes: BTreeMap::from([("runc".to_owned(), "/usr/bin/runc".into())]),
+            addresses: vec!["unix:///x".to_owned(), "tcp://0.0.0.0:2375".to_owned()],
+            machine: Machine::ask(),
+        };
+        let rooms = Rooms {
+            volumes,
+            events,
+            facts: Arc::new(facts),
+            listeners: Listeners::default(),
+            closing: CancellationToken::new(),
+        };
+        Self { api: Api::new(rooms.clone()), rooms, _directory: directory }
+    }
+
+    /// Sends a request; a body says that it is JSON.
+    pub(super) async fn ask(&self, method: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request =
+            if body.is_empty() { request } else { request.header("Content-Type", "application/json") };
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    pub(super) async fn send(&self, request: Request) -> Answer {
+        let response = self.api.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+    }
+}
+
+impl Answer {
+    /// The body as JSON; it must end in a newline and say what it is.
+    pub(super) fn json(&self) -> Value {
+        assert_eq!(self.headers["content-type"], "application/json");
+        assert!(self.body.ends_with('\n'), "{:?}", self.body);
+        serde_json::from_str(&self.body).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn every_answer_says_who_speaks_and_which_version() {
+    let stage = Stage::new();
+    for (method, path, status) in [
+        ("GET", "/_ping", 200),
+        ("HEAD", "/_ping", 200),
+        ("HEAD", "/v1.30/_ping", 200),
+        ("OPTIONS", "/whatever", 200),
+        ("GET", "/nowhere", 404),
+        ("GET", "/v1.51", 404),
+        ("HEAD", "/info", 404),
+        ("PUT", "/info", 404),
+        ("GET", "/v1.24/info", 200),
+        ("GET", "/v1.52/info", 400),
+        ("GET", "/v1.52/nowhere", 404),
+        ("GET", "/v1.52/containers/json", 400),
+        ("GET", "/v1.23/_ping", 400),
+        ("GET", "/containers/json", 501),
+        ("POST", "/v1.41/images/create?fromImage=x", 501),
+        ("GET", "/networks", 501),
+        ("GET", "/containersx", 404),
+    ] {
+        let answer = stage.ask(method, path, "").await;
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.body);
+        assert_eq!(answer.headers["api-version"], "1.51", "{method} {path}");
+        assert_eq!(answer.headers["server"], format!("Docker/{VERSION} (linux)"));
+        assert_eq!(answer.headers["ostype"], "linux");
+        assert_eq!(answer.headers["docker-experimental"], "false");
+        assert!(!answer.headers.contains_key("allow"));
+    }
+    assert_eq!(stage.ask("PUT", "/info", "").await.body, "{\"message\":\"page not found\"}\n");
+    let old = stage.ask("GET", "/v1.23/info", "").await;
+    assert_eq!(old.headers["content-type"], "text/plain; charset=utf-8");
+    assert!(old.body.starts_with("client version 1.23 is too old."));
+}
+
+#[tokio::test]
+async fn a_ping_has_dockerds_headers() {
+    let stage = Stage::new();
+    let get = stage.ask("GET", "/_ping", "").await;
+    let head = stage.ask("HEAD", "/_ping", "").await;
+    assert_eq!((get.body.as_str(), head.body.as_str()), ("OK", ""));
+    for answer in [get, head] {
+        assert_eq!(answer.headers["cache-control"], "no-cache, no-store, must-revalidate");
+        assert_eq!(answer.headers["pragma"], "no-cache");
+        assert_eq!(answer.headers["builder-version"], "2");
+        assert_eq!(answer.headers["swarm"], "inactive");
+        assert_eq!(answer.headers["content-type"], "text/plain; charset=utf-8");
+    }
+}
+
+#[tokio::test]
+async fn version_and_info_tell_about_us() {
+    let stage = Stage::new();
+    let version = stage.ask("GET", "/version", "").await.json();
+    assert_eq!(version["Platform"]["Name"], "Dockplug");
+    assert_eq!(version["ApiVersion"], "1.51");
+    assert_eq!(version["MinAPIVersion"], "1.24");
+    assert_eq!(version["Components"][0]["Name"], "Engine");
+    assert_eq!(version["Components"][0]["Details"]["ApiVersion"], "1.51");
+    let info = stage.ask("GET", "/info", "").await.json();
+    assert_eq!(info["ID"], "abc");
+    assert_eq!(info["Plugins"]["Volume"], json!(["local"]));
+    assert_eq!(info["Runtimes"], json!({ "runc": { "path": "/usr/bin/runc" } }));
+    assert_eq!(info["Swarm"]["LocalNodeState"], "inactive");
+    assert_eq!(info["LiveRestoreEnabled"], true);
+    assert_eq!(info["Warnings"].as_array().unwrap().len(), 1);
+    assert!(info["Warnings"][0].as_str().unwrap().contains("http://0.0.0.0:2375 without encryption"));
+    assert!(info["MemTotal"].as_u64().unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_volume_is_made_shown_counted_and_removed() {
+    let stage = Stage::new();
+    let request = r#"{"Name": "alpha", "Labels": {"a": "b"}}"#;
+    let created = stage.ask("POST", "/volumes/create", request).await;
+    assert_eq!(created.status, 201);
+    let volume = created.json();
+    assert_eq!(
+        (&volume["Name"], &volume["Driver"], &volume["Scope"]),
+        (&json!("alpha"), &json!("local"), &json!("local"))
+    );
+    assert_eq!((&volume["Labels"], &volume["Options"]), (&json!({ "a": "b" }), &Value::Null));
+    assert_eq!(stage.ask("GET", "/v1.41/volumes/alpha", "").await.json(), volume);
+
+    let listed = stage.ask("GET", "/volumes?filters=%7B%22label%22%3A%5B%22a%22%5D%7D", "").await.json();
+    assert_eq!(listed, json!({ "Volumes": [volume], "Warnings": null }));
+    let other =
+        stage.ask("GET", "/volumes?filters=%7B%22label%22%3A%7B%22z%22%3Atrue%7D%7D", "").await.json();
+    assert_eq!(other, json!({ "Volumes": [], "Warnings": null }));
+
+    let usage = stage.ask("GET", "/system/df?type=volume", "").await.json();
+    assert_eq!(usage["Volumes"][0]["UsageData"]["RefCount"], 0);
+    assert_eq!(usage.as_object().unwrap().keys().collect::<Vec<_>>(), ["LayersSize", "Volumes"]);
+
+    // Since 1.42 a prune leaves what has a name.
+    let pruned = stage.ask("POST", "/v1.42/volumes/prune", "").await.json();
+    assert_eq!(pruned, json!({ "VolumesDeleted": [], "SpaceReclaimed": 0 }));
+    let removed = stage.ask("DELETE", "/volumes/alpha", "").await;
+    assert_eq!((removed.status, removed.body.as_str()), (204, ""));
+    assert_eq!(stage.ask("DELETE", "/volumes/alpha", "").await.status, 404);
+    assert_eq!(stage.ask("DELETE", "/volumes/alpha?force=1", "").await.status, 204);
+
+    stage.ask("POST", "/volumes/create", r#"{"Name": "beta"}"#).await;
+    let pruned = stage.ask("POST", "/v1.41/volumes/prune", "").await.json();
+    assert_eq!(pruned["VolumesDeleted"], json!(["beta"]));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_volume_is_told_as_dockerd_tells_it() {
+    let stage = Stage::new();
+    let long = "x".repeat(300);
+    for (method, path, body, status, message) in [
+        ("GET", "/volumes/nope", "", 404, "get nope: no such volume"),
+        ("GET", "/volumes/create", "", 404, "get create: no such volume"),
+        (
+            "PUT",
+            "/volumes/x",
+            "",
+            503,
+            "volume update only valid for cluster volumes, but swarm is unavailable",
+        ),
+        ("PUT", "/v1.41/volumes/x", "", 400, "PUT /volumes/{name:.*} requires minimum API version 1.42"),
+        ("POST", "/v1.24/volumes/prune", "", 400, "POST /volumes/prune requires minimum API version 1.25"),
+        ("GET", "/volumes?filters=x", "", 400, "error reading volume filters: invalid filter"),
+        ("GET", "/volumes?filters=%7B%22x%22%3A%5B%22y%22%5D%7D", "", 400, "invalid filter 'x'"),
+        ("GET", "/volumes?a=%zz", "", 400, "invalid URL escape \"%zz\""),
+        ("POST", "/volumes/create", "{", 400, "invalid JSON: unexpected EOF"),
+        (
+            "POST",
+            "/volumes/create",
+            r#"{"Name": 5}"#,
+            400,
+            "invalid JSON: cannot unmarshal field Name: expected a string",
+        ),
+        ("POST", "/volumes/create", "{}{}", 400, "unexpected content after JSON"),
+        (
+            "POST",
+            "/volumes/create",
+            r#"{"ClusterVolumeSpec": {}}"#,
+            503,
+            "This node is not a swarm manager. Use \"docker swarm init\"",
+        ),
+        ("POST", "/volumes", "", 404, "page not found"),
+        ("GET", "/system/df?type=x", "", 400, "unknown object type: x"),
+        ("POST", "/auth", "{}", 501, "this release of dockplugd cannot talk to registries yet"),
+        (
+            "POST",
+            "/auth",
+            r#"{"password": 1234}"#,
+            400,
+            "invalid X-Registry-Auth header: invalid JSON at line 1",
+        ),
+        ("GET", "/events?since=x", "", 400, "invalid value for 'since': invalid timestamp \"x\""),
+        ("GET", &format!("/volumes/{long}"), "", 404, &format!("get {long}: no such volume")),
+    ] {
+        let answer = stage.ask(method, path, body).await;
+        let told = answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.status, status, "{method} {path} {body}: {told}");
+        assert!(told.starts_with(message), "{method} {path} {body}: got {told:?}, expected {message:?}");
+    }
+}
+
+#[tokio::test]
+async fn events_are_told_from_the_past_and_live_until_the_daemon_ends() {
+    let stage = Stage::new();
+    let bus = stage.rooms.events.clone();
+    bus.publish(Event::new(Type::Volume, "create", "early"));
+    let past = stage.ask("GET", "/events?since=0&until=1", "").await;
+    assert_eq!((past.status, past.body.as_str()), (200, ""));
+
+    let request = Request::builder().uri("/v1.41/events?since=1").body(Body::empty()).unwrap();
+    let response = stage.api.clone().oneshot(request).await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/json");
+    assert_eq!(stage.rooms.listeners.count(), 1);
+    bus.publish(Event::new(Type::Plugin, "enable", "late"));
+    let mut body = response.into_body().into_data_stream();
+    for (kind, id) in [("volume", "early"), ("plugin", "late")] {
+        let line = futures_util::StreamExt::next(&mut body).await.unwrap().unwrap();
+        let event: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!((&event["Type"], &event["Actor"]["ID"]), (&json!(kind), &json!(id)));
+    }
+    stage.rooms.closing.cancel();
+    assert!(futures_util::StreamExt::next(&mut body).await.is_none());
+    drop(body);
+    assert_eq!(stage.rooms.listeners.count(), 0);
+}

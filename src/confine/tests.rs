@@ -1,0 +1,1 @@
+//! Real files, as root: nothing may lead outside.

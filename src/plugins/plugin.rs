@@ -1,0 +1,174 @@
+//! One plugin in memory: its record, what is seen of it, and the turn that verbs on it take.
+
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, MutexGuard, watch};
+use tokio::task::JoinHandle;
+
+use super::config::PluginConfig;
+use super::observed::State;
+use super::record::{PLUGINS, Record};
+use super::settings::Settings;
+use super::{Error, PluginId, Result, START_DEADLINE};
+use crate::state::{self, Change};
+
+/// What volume drivers implement.
+const VOLUME_DRIVER: &str = "volumedriver";
+
+/// A plugin as it is at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The id.
+    pub id: PluginId,
+    /// The name as Docker shows it: `rclone:latest`.
+    pub name: String,
+    /// What the user wants.
+    pub enabled: bool,
+    /// What it was made or pulled as.
+    pub plugin_reference: String,
+    /// What it says of itself.
+    pub config: Arc<PluginConfig>,
+    /// What it is started with.
+    pub settings: Settings,
+    /// What is seen of its process.
+    pub observed: State,
+}
+
+/// One plugin.
+pub(super) struct Plugin {
+    pub(super) id: PluginId,
+    /// As Docker shows it.
+    pub(super) name: String,
+    pub(super) config: Arc<PluginConfig>,
+    /// What whoever watches the process shall do. Sent without waiting for a turn.
+    pub(super) orders: watch::Sender<Order>,
+    /// Held by the verb whose turn it is.
+    turn: Mutex<Turn>,
+    /// Held for a look or a change in memory only.
+    record: RwLock<Record>,
+    observed: watch::Sender<State>,
+}
+
+/// What only the verb whose turn it is may touch.
+#[derive(Default)]
+pub(super) struct Turn {
+    /// The task that watches the process of an enabled plugin.
+    pub(super) supervisor: Option<JoinHandle<()>>,
+    /// The plugin is gone.
+    pub(super) removed: bool,
+}
+
+/// What whoever watches a plugin's process shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Keep it running.
+    Run,
+    /// End it, and then yourself.
+    Stop,
+    /// End yourself, and leave it as it is.
+    Leave,
+}
+
+impl Plugin {
+    pub(super) fn new(id: PluginId, record: Record, config: PluginConfig) -> Self {
+        Self {
+            id,
+            name: record.name.familiar(),
+            config: Arc::new(config),
+            orders: watch::Sender::new(Order::Run),
+            turn: Mutex::default(),
+            record: RwLock::new(record),
+            observed: watch::Sender::new(State::default()),
+        }
+    }
+
+    /// Waits for the turn of a verb.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the plugin was removed meanwhile.
+    pub(super) async fn turn(&self, selector: &str) -> Result<MutexGuard<'_, Turn>> {
+        let turn = self.turn.lock().await;
+        if turn.removed {
+            return Err(Error::NotFound { selector: selector.to_owned() });
+        }
+        Ok(turn)
+    }
+
+    /// Waits for an order other than to keep running.
+    pub(super) async fn ordered(&self) -> Order {
+        let mut orders = self.orders.subscribe();
+        // The sender is in `self`; it cannot be gone.
+        orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Leave, |order| *order)
+    }
+
+    /// A copy of the record.
+    pub(super) fn record(&self) -> Record {
+        self.look(Record::clone)
+    }
+
+    /// What the user wants.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.look(|record| record.enabled)
+    }
+
+    /// How long it may take to listen.
+    pub(super) fn start_deadline(&self) -> Duration {
+        match self.look(|record| record.start_deadline_s) {
+            0 => START_DEADLINE,
+            seconds => Duration::from_secs(seconds),
+        }
+    }
+
+    /// Whether it gives volumes.
+    pub(super) fn is_volume_driver(&self) -> bool {
+        self.config.implements(VOLUME_DRIVER)
+    }
+
+    /// Makes a record durable, and then visible. Only in the turn of a verb.
+    ///
+    /// # Errors
+    /// [`Error::State`]; the old record stays.
+    pub(super) async fn commit(&self, store: &state::Store, record: Record) -> Result<()> {
+        let change = Change::new().put(PLUGINS, self.id.as_str(), &record).map_err(Error::State)?;
+        store.commit(change).await.map_err(Error::State)?;
+        *self.record.write().unwrap_or_else(PoisonError::into_inner) = record;
+        Ok(())
+    }
+
+    /// Notes what is seen.
+    pub(super) fn observe(&self, change: impl FnOnce(&mut State)) {
+        self.observed.send_modify(change);
+    }
+
+    /// Tells of every change of what is seen.
+    #[cfg(test)]
+    pub(super) fn observed(&self) -> watch::Receiver<State> {
+        self.observed.subscribe()
+    }
+
+    /// The plugin as it is now.
+    pub(super) fn view(&self) -> View {
+        self.look(|record| View {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            enabled: record.enabled,
+            plugin_reference: record.reference.clone(),
+            config: Arc::clone(&self.config),
+            settings: record.settings.clone(),
+            observed: self.observed.borrow().clone(),
+        })
+    }
+
+    fn look<T>(&self, at: impl FnOnce(&Record) -> T) -> T {
+        // No code that can panic runs under this lock; a poisoned one still holds a good record.
+        at(&self.record.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,121 @@
+//! The start of the daemon: reads what there is, sweeps what a crash has left, finds or starts what is enabled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+
+use super::config::PluginConfig;
+use super::launch;
+use super::plugin::Plugin;
+use super::record::{PLUGINS, Record};
+use super::shelf::Shelf;
+use super::supervise::{self, First};
+use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories};
+use crate::error::chain;
+use crate::oci::CONFIG_MAX_BYTES;
+
+/// Reads all records. Blocking.
+///
+/// # Errors
+/// [`Error::State`], [`Error::Io`], [`Error::Content`].
+pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
+    let records = parts.store.load(PLUGINS).map_err(Error::State)?;
+    let (mut plugins, mut unreadable, mut known) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, record) in records {
+        let Ok(id) = key.parse::<PluginId>() else {
+            tracing::error!(key, "a record of a plugin has no id, left alone");
+            unreadable.push(record);
+            continue;
+        };
+        known.push(id.clone());
+        match read_config(&parts, &record) {
+            Ok(config) => plugins.push(Plugin::new(id, record, config)),
+            Err(error) => {
+                let name = record.name.familiar();
+                tracing::error!(plugin = name, %id, error = chain(&error), "cannot read a plugin, left alone");
+                unreadable.push(record);
+            }
+        }
+    }
+    known.sort_unstable();
+    directories::sweep(&parts, |id| known.binary_search(id).is_ok())?;
+    for plugin in plugins.iter().filter(|plugin| plugin.is_volume_driver()) {
+        parts.drivers.disable(&plugin.name);
+    }
+    let inner = Inner {
+        shelf: Shelf::new(plugins, &unreadable),
+        starts: Semaphore::new(STARTS_MAX),
+        closing: AtomicBool::new(false),
+        parts,
+    };
+    collect::blobs(&inner)?;
+    Ok(Arc::new(inner))
+}
+
+/// Gives every enabled plugin its task, and ends the processes that no enabled plugin has.
+pub(super) fn restore(inner: &Arc<Inner>) {
+    for plugin in inner.shelf.all() {
+        if plugin.is_enabled() {
+            launch::make_known(inner, &plugin);
+        }
+        tokio::spawn(begin(Arc::clone(inner), plugin));
+    }
+    tokio::spawn(end_strangers(Arc::clone(inner)));
+}
+
+async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
+    let Ok(mut turn) = plugin.turn(&plugin.name).await else { return };
+    if turn.supervisor.is_some() || inner.closing.load(Ordering::SeqCst) {
+        return;
+    }
+    if plugin.is_enabled() {
+        turn.supervisor = Some(supervise::spawn(&inner, &plugin, First::Find));
+        return;
+    }
+    let exec = inner.parts.exec.plugin(plugin.id.as_str());
+    match inner.parts.launcher.attach(plugin.id.as_str(), &exec).await {
+        Ok(Some(process)) if process.exit().is_none() => {
+            tracing::warn!(plugin = plugin.name, "runs without being enabled: ended");
+            launch::stop(&plugin, &process).await;
+            launch::settle(&inner, &plugin).await;
+            plugin.observe(|state| state.status = super::Status::Stopped);
+        }
+        Ok(_) => {}
+        Err(error) => {
+            tracing::warn!(plugin = plugin.name, error = chain(&error), "cannot look for a process");
+        }
+    }
+}
+
+/// Ends the processes of plugins that are gone; only a crash at a bad moment leaves one.
+async fn end_strangers(inner: Arc<Inner>) {
+    let ids = directories::with_process(&inner.parts).unwrap_or_else(|error| {
+        tracing::warn!(error = chain(&error), "cannot look for processes of removed plugins");
+        Vec::new()
+    });
+    for id in ids.into_iter().filter(|id| inner.shelf.find(id.as_str()).is_err()) {
+        let exec = inner.parts.exec.plugin(id.as_str());
+        let end = async {
+            if let Some(process) = inner.parts.launcher.attach(id.as_str(), &exec).await?
+                && process.exit().is_none()
+            {
+                tracing::warn!(%id, "the process of a removed plugin: killed");
+                process.kill()?;
+                process.wait().await;
+            }
+            inner.parts.launcher.forget(id.as_str(), &exec).await
+        };
+        match end.await {
+            Ok(()) => collect::remains(&inner, &id).await,
+            Err(error) => {
+                tracing::warn!(%id, error = chain(&error), "cannot end the process of a removed plugin");
+            }
+        }
+    }
+}
+
+fn read_config(parts: &Parts, record: &Record) -> Result<PluginConfig> {
+    let bytes = parts.content.read(&record.config, CONFIG_MAX_BYTES).map_err(Error::Content)?;
+    PluginConfig::decode(&bytes)
+}

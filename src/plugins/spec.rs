@@ -1,0 +1,182 @@
+//! What an OCI runtime is told to run, for a plugin with its settings.
+//!
+//! Pure: what has to be known of the host (device nodes, which paths exist) comes through [`Host`]. The result is what
+//! dockerd gives its runtime, so that a plugin finds what it finds there: `InitSpec` in moby's
+//! `plugin/v2/plugin_linux.go`, `DefaultLinuxSpec` in `oci/defaults.go`, `DevicesFromPath` in `oci/devices_linux.go`.
+//! What differs, and why: the settings are used throughout (dockerd takes mounts from the configuration), the
+//! directory of the sockets does not propagate mounts, a mount whose source was never set is left out (dockerd binds
+//! a directory of its own), and a source that does not exist is told by name before anything starts.
+
+mod defaults;
+mod host;
+mod mounts;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use oci_spec::OciSpecError;
+use oci_spec::runtime::{
+    Capabilities, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceCgroup, LinuxNamespaceType,
+    LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+};
+
+use super::config::PluginConfig;
+use super::id::PluginId;
+use super::settings::Settings;
+use crate::error::{Classified, Kind};
+
+pub use host::{DeviceNode, Host, Machine};
+
+/// Where in the plugin its socket directory is bound.
+pub const SOCKETS_IN_PLUGIN: &str = "/run/docker/plugins";
+/// The parent of all our cgroups.
+const CGROUPS: &str = "/dockplug";
+/// What dockerd gives as the first variable.
+const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The directories of one plugin, as paths of the host.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Its root file system.
+    pub rootfs: PathBuf,
+    /// What is bound at its `propagatedMount`; a shared mount point.
+    pub propagated_mount: PathBuf,
+    /// What is bound at [`SOCKETS_IN_PLUGIN`].
+    pub sockets: PathBuf,
+}
+
+/// Why there is nothing to run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory or file of the host that is to be bound is not there.
+    #[error(
+        "mount {name:?}: its source {} does not exist on this host: create it{advice}",
+        source_path.display()
+    )]
+    Source {
+        /// The mount's name, or its destination when it has none.
+        name: String,
+        /// What is missing.
+        source_path: PathBuf,
+        /// What else can be done, beginning with a comma, or nothing.
+        advice: String,
+    },
+    /// A source that is no absolute path.
+    #[error("mount {name:?}: got the source {got:?}, expected an absolute path")]
+    Relative {
+        /// The mount's name, or its destination when it has none.
+        name: String,
+        /// Its source.
+        got: String,
+    },
+    /// A device of the host that is not there, or is no device.
+    #[error("error gathering device information while adding custom device {path:?}")]
+    Device {
+        /// Its path.
+        path: String,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The specification could not be put together.
+    #[error("putting the runtime specification together")]
+    Build(#[from] OciSpecError),
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            // dockerd answers 500 to all of them.
+            Self::Source { .. } | Self::Relative { .. } | Self::Device { .. } | Self::Build(_) => {
+                Kind::Internal
+            }
+        }
+    }
+}
+
+/// What to run.
+///
+/// # Errors
+/// [`Error::Source`], [`Error::Relative`] and [`Error::Device`] say what of the host is missing.
+pub fn build(
+    id: &PluginId,
+    config: &PluginConfig,
+    settings: &Settings,
+    places: &Places,
+    host: &impl Host,
+) -> Result<Spec, Error> {
+    let mut namespaces = vec![LinuxNamespaceType::Mount, LinuxNamespaceType::Uts];
+    let own = [
+        (config.network.kind != "host", LinuxNamespaceType::Network),
+        (!config.pid_host, LinuxNamespaceType::Pid),
+        (!config.ipc_host, LinuxNamespaceType::Ipc),
+    ];
+    namespaces.extend(own.into_iter().filter_map(|(own, kind)| own.then_some(kind)));
+    let (devices, rules) = devices(config, settings, host)?;
+    let mut linux = LinuxBuilder::default()
+        .namespaces(defaults::namespaces(&namespaces)?)
+        .masked_paths(defaults::masked_paths())
+        .readonly_paths(defaults::readonly_paths())
+        .cgroups_path(Path::new(CGROUPS).join(id.as_str()))
+        .devices(devices)
+        .resources(LinuxResourcesBuilder::default().devices(rules).build()?)
+        .build()?;
+    if !config.propagated_mount.is_empty() {
+        linux.set_rootfs_propagation(Some("rshared".to_owned()));
+    }
+    Ok(SpecBuilder::default()
+        .version("1.0.2")
+        .root(RootBuilder::default().path(&places.rootfs).readonly(false).build()?)
+        .mounts(mounts::mounts(config, settings, places, host)?)
+        .process(process(config, settings)?)
+        .linux(linux)
+        .build()?)
+}
+
+fn process(config: &PluginConfig, settings: &Settings) -> Result<Process, Error> {
+    let base = defaults::capabilities();
+    // A name that the specification does not know is left out, as runc would; create refuses it.
+    let asked = config.linux.capabilities.iter().filter_map(|name| name.strip_prefix("CAP_")?.parse().ok());
+    let asked: Capabilities = asked.collect();
+    let all: Capabilities = base.union(&asked).copied().collect();
+    let capabilities = LinuxCapabilitiesBuilder::default()
+        .bounding(all.clone())
+        .effective(all.clone())
+        .permitted(all)
+        .inheritable(asked)
+        .ambient(Capabilities::new())
+        .build()?;
+    let env = std::iter::once(PATH.to_owned()).chain(settings.env.iter().cloned());
+    let args = config.entrypoint.iter().chain(&settings.args).cloned();
+    let cwd = if config.work_dir.is_empty() { "/" } else { config.work_dir.as_str() };
+    Ok(ProcessBuilder::default()
+        .terminal(false)
+        .user(UserBuilder::default().uid(0_u32).gid(0_u32).build()?)
+        .args(args.collect::<Vec<_>>())
+        .env(env.collect::<Vec<_>>())
+        .cwd(cwd)
+        .capabilities(capabilities)
+        .no_new_privileges(false)
+        .build()?)
+}
+
+fn devices(
+    config: &PluginConfig,
+    settings: &Settings,
+    host: &impl Host,
+) -> Result<(Vec<LinuxDevice>, Vec<LinuxDeviceCgroup>), Error> {
+    let mut rules =
+        if config.linux.allow_all_devices { vec![defaults::any_device(true)?] } else { defaults::devices()? };
+    let mut devices = Vec::new();
+    for path in settings.devices.iter().filter_map(|device| device.path.as_deref()) {
+        let refuse = |source| Error::Device { path: path.to_owned(), source };
+        for node in host.devices(Path::new(path)).map_err(refuse)? {
+            devices.push(node.device()?);
+            rules.push(node.rule()?);
+        }
+    }
+    Ok((devices, rules))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! The task of an enabled plugin: keeps it running, whatever happens, until it is told otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::launch::{self, Leftover};
+use super::observed::{State, Status};
+use super::plugin::{Order, Plugin, Turn};
+use super::{Error, Inner};
+use crate::error::chain;
+use crate::runtime::Process;
+
+/// The first wait before a plugin is started again; each next one is twice as long.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// No wait is longer.
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// A plugin that ran this long is not blamed for what was before.
+const STEADY: Duration = Duration::from_mins(1);
+
+/// What the task begins with.
+#[derive(Debug)]
+pub(super) enum First {
+    /// A process that listens.
+    Running(Process),
+    /// Whatever an earlier daemon has left, or nothing.
+    Find,
+}
+
+/// Begins to watch. In the turn of a verb, which keeps the handle.
+pub(super) fn spawn(inner: &Arc<Inner>, plugin: &Arc<Plugin>, first: First) -> JoinHandle<()> {
+    tokio::spawn(supervise(Arc::clone(inner), Arc::clone(plugin), first))
+}
+
+/// Begins again after a stop that came to nothing, if the plugin is enabled. In the turn of a verb.
+pub(super) fn resume(inner: &Arc<Inner>, plugin: &Arc<Plugin>, turn: &mut Turn) {
+    if plugin.is_enabled() {
+        plugin.orders.send_replace(Order::Run);
+        launch::make_known(inner, plugin);
+        turn.supervisor = Some(spawn(inner, plugin, First::Find));
+    }
+}
+
+async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
+    let mut backoff = Backoff::default();
+    let mut process = match first {
+        First::Running(process) => Some(process),
+        First::Find => None,
+    };
+    loop {
+        let running = match process.take() {
+            Some(process) => Ok(process),
+            None => launch::launch(&inner, &plugin, plugin.start_deadline(), Leftover::Adopt).await,
+        };
+        let trouble = match running {
+            Ok(running) => match watch(&plugin, &running).await {
+                Watched::Ordered(order) => return finish(&inner, &plugin, order, Some(&running)).await,
+                Watched::Died { trouble, lived } => {
+                    if lived >= STEADY {
+                        backoff = Backoff::default();
+                    }
+                    trouble
+                }
+            },
+            Err(Error::Closing) => return,
+            Err(Error::Interrupted { .. }) => return finish(&inner, &plugin, Order::Stop, None).await,
+            Err(error) => chain(&error),
+        };
+        let wait = backoff.next();
+        tracing::warn!(plugin = plugin.name, trouble, again_in_ms = wait.as_millis(), "not running");
+        plugin.observe(|state| {
+            state.status = Status::BackingOff;
+            state.error = Some(trouble);
+        });
+        tokio::select! {
+            biased;
+            order = plugin.ordered() => return finish(&inner, &plugin, order, None).await,
+            () = tokio::time::sleep(wait) => plugin.observe(|state| state.restarts += 1),
+        }
+    }
+}
+
+/// What came first.
+enum Watched {
+    Ordered(Order),
+    Died { trouble: String, lived: Duration },
+}
+
+async fn watch(plugin: &Plugin, process: &Process) -> Watched {
+    tokio::select! {
+        biased;
+        order = plugin.ordered() => Watched::Ordered(order),
+        exit = process.wait() => {
+            plugin.observe(|state| state.ended(&exit));
+            let lived = exit.at.duration_since(process.started_at());
+            Watched::Died {
+                trouble: format!("plugin {} {}", plugin.name, launch::how(&exit)),
+                lived: Duration::try_from(lived).unwrap_or_default(),
+            }
+        }
+    }
+}
+
+async fn finish(inner: &Arc<Inner>, plugin: &Plugin, order: Order, process: Option<&Process>) {
+    if order == Order::Leave {
+        return;
+    }
+    if let Some(process) = process {
+        launch::stop(plugin, process).await;
+    }
+    launch::settle(inner, plugin).await;
+    plugin
+        .observe(|state| *state = State { status: Status::Stopped, pid: None, error: None, ..state.clone() });
+}
+
+/// 100 ms, 200 ms, 400 ms, …, 1 min, 1 min, ….
+#[derive(Debug)]
+struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(BACKOFF_MIN)
+    }
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let wait = self.0;
+        self.0 = BACKOFF_MAX.min(wait * 2);
+        wait
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_minute() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<_> = (0..12).map(|_| backoff.next().as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+    }
+}
