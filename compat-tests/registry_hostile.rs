@@ -9,7 +9,7 @@ use crate::support::archive::{self, Entry, Tar};
 use crate::support::artifact::{
     self, Artifact, Blob, FOREIGN_LAYER, OCI_INDEX, PLUGIN_CONFIG, SCHEMA2_LAYER,
 };
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Program};
 use crate::support::impostor::Impostor;
 use crate::support::install;
 use crate::support::wire::{Body, Reply, Request};
@@ -151,7 +151,8 @@ fn a_config_that_is_too_large_is_not_fetched() {
 
 #[test]
 fn a_manifest_that_is_none_is_refused() {
-    let victim = Victim::start();
+    // dockerd believes several of these.
+    let Some(victim) = Victim::ours() else { return };
     let good = Artifact::small("manifest");
     let lying = |lie: fn(&mut Value)| good.clone().lying(lie).manifest();
     let table = [
@@ -170,9 +171,6 @@ fn a_manifest_that_is_none_is_refused() {
         ("a layer that is not there", lying(|m| m["layers"][0]["digest"] = artifact::digest(b"?").into())),
     ];
     for (what, manifest) in table {
-        if !victim.daemon.is_ours() && what == "a huge size" {
-            continue;
-        }
         let mut artifact = good.clone();
         artifact.lie = Some(manifest);
         let impostor = Impostor::start(&[("team/x:v1", &artifact)], |_| None);
@@ -417,7 +415,7 @@ fn fails_to_push(what: &str, reply: impl Fn(&Request) -> Option<Reply> + Send + 
 
 #[test]
 fn an_upload_that_is_sent_nowhere_fails() {
-    if Daemon::ours().is_none() {
+    if Program::chosen() == Program::Dockerd {
         return;
     }
     for location in ["", "http://", "::::", "http://[::1", "file:///tmp/x"] {
@@ -434,7 +432,12 @@ fn an_upload_that_is_refused_fails_with_the_registrys_words() {
         let words = r#"{"errors":[{"code":"DENIED","message":"no room for you here"}]}"#;
         (request.method == "POST").then(|| Reply::new(403, words).with("Content-Type", "application/json"))
     });
-    assert!(error.contains("403") || error.contains("no room for you here"), "{error}");
+    // dockerd tells what became of its first attempt, over https.
+    let dockerd = error.contains("server gave HTTP response to HTTPS client");
+    assert!(
+        error.contains("no room for you here") || (dockerd && Program::chosen() == Program::Dockerd),
+        "{error}"
+    );
 }
 
 #[test]
@@ -469,10 +472,9 @@ fn a_registry_that_was_busy_for_a_moment_is_asked_again() {
 #[test]
 fn a_download_that_breaks_goes_on_where_it_was() {
     let Some(victim) = Victim::ours() else { return };
-    let mut artifact = Artifact::small("resumed");
     let noise: Vec<u8> = (0..200_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
     let tar = Tar::new().with(&Entry::file("noise", &noise)).end();
-    artifact = with_layer(&tar, artifact::gzip(&tar));
+    let artifact = with_layer(&tar, artifact::gzip(&tar));
     let (digest, bytes) = (artifact.layers[0].digest(), artifact.layers[0].bytes.clone());
     let impostor = Impostor::start(&[("team/x:v1", &artifact)], move |request| {
         if !request.path().ends_with(&digest) {

@@ -3,6 +3,7 @@
 //! It knows nothing of registries. A server takes whatever port is free, remembers what it was asked, and is gone
 //! with all its connections when it is dropped.
 
+use std::fmt::Write as _;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -112,7 +113,7 @@ impl Reply {
     fn write(&self, stream: &mut TcpStream, without_body: bool) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} Something\r\nConnection: close\r\n", self.status);
         for (name, value) in &self.headers {
-            head += &format!("{name}: {value}\r\n");
+            let _ = write!(head, "{name}: {value}\r\n");
         }
         let length = match &self.body {
             Body::Whole(bytes) => Some(bytes.len()),
@@ -120,7 +121,7 @@ impl Reply {
             Body::Endless(_) => None,
         };
         if let Some(length) = length {
-            head += &format!("Content-Length: {length}\r\n");
+            let _ = write!(head, "Content-Length: {length}\r\n");
         }
         stream.write_all(format!("{head}\r\n").as_bytes())?;
         if without_body {
@@ -271,7 +272,7 @@ pub(crate) fn ask(
     let mut head =
         format!("{method} {target} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n", body.len());
     for (name, value) in headers {
-        head += &format!("{name}: {value}\r\n");
+        let _ = write!(head, "{name}: {value}\r\n");
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
     stream.write_all(body).unwrap();
