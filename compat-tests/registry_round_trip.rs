@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::daemon::Daemon;
+use crate::support::daemon::{Daemon, Program};
 use crate::support::install;
 use crate::support::registry::Registry;
 
@@ -162,4 +162,20 @@ fn removing_what_was_installed_leaves_nothing_behind() {
     assert_ne!(daemon.tree(), before);
     assert_eq!(daemon.http().ask("DELETE", "/plugins/tiny").status, 200);
     assert_eq!(daemon.tree(), before);
+}
+
+#[test]
+fn a_mirror_is_asked_first_and_stands_in_for_docker_hub() {
+    let mirror = Registry::open();
+    let url = format!("http://{}", mirror.address());
+    let daemon = Daemon::start_as(Program::chosen(), &["--registry-mirror", &url]);
+    let docker = daemon.docker();
+    publish(&daemon, &mirror.name("team/tiny:v1"));
+    publish(&daemon, &mirror.name("library/tiny:latest"));
+    docker.ok(&["plugin", "install", "--grant-all-permissions", "--disable", "team/tiny:v1"]);
+    docker.ok(&["plugin", "install", "--grant-all-permissions", "--disable", "tiny"]);
+    let shown = docker.ok(&["plugin", "ls", "--format", "{{.Name}} {{.PluginReference}}"]);
+    let mut shown: Vec<&str> = shown.lines().collect();
+    shown.sort_unstable();
+    assert_eq!(shown, ["team/tiny:v1 docker.io/team/tiny:v1", "tiny:latest docker.io/library/tiny:latest"]);
 }
