@@ -28,6 +28,8 @@ mod rclone;
 #[cfg(test)]
 mod registry_auth;
 #[cfg(test)]
+mod registry_crashes;
+#[cfg(test)]
 mod registry_hostile;
 #[cfg(test)]
 mod registry_install;
