@@ -127,7 +127,7 @@ fn a_push_tells_digest_and_size() {
 #[test]
 fn what_cannot_be_pushed_says_why() {
     let daemon = Daemon::start();
-    let answer = install::ask(&daemon, "POST", "/plugins/nope/push", &Value::Null, &Value::Null);
+    let answer = install::ask(&daemon, "POST", "/plugins/nope/push", &Value::Null, None);
     daemon.assert_refused(&answer, 404, "plugin \"nope\" not found");
 
     let gone = { Registry::open().name("team/tiny:v1") };

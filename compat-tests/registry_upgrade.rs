@@ -101,7 +101,7 @@ fn what_is_not_there_is_not_upgraded() {
         "POST",
         "/plugins/nope/upgrade?remote=127.0.0.1:1/team/x",
         &Value::Null,
-        &json!([]),
+        Some(&json!([])),
     );
     daemon.assert_refused(&answer, 404, "plugin \"nope:latest\" not found");
 }
@@ -116,7 +116,7 @@ fn a_failed_upgrade_leaves_the_old_version_whole() {
     missing.failed();
     // The newer one wants more than what is granted.
     let outcome = install::upgrade(&daemon, "tiny", &registry.name("team/tiny:v2"), &granted(&daemon));
-    assert_eq!(outcome.failed(), "incorrect privileges");
+    outcome.incorrect_privileges("v2 wants the network");
     assert_eq!(daemon.http().look("/plugins/tiny/json"), before);
     if daemon.is_ours() {
         assert_eq!(daemon.tree(), tree);

@@ -45,6 +45,13 @@ impl Outcome {
         self.error.unwrap_or_else(|| panic!("it worked: {:?}", self.lines))
     }
 
+    /// It must have failed for its privileges. dockerd says no more than that; we may say which.
+    #[track_caller]
+    pub(crate) fn incorrect_privileges(self, what: &str) {
+        let error = self.failed();
+        assert!(error.starts_with("incorrect privileges"), "{what}: {error}");
+    }
+
     /// Whether a line has this status, for whatever id.
     pub(crate) fn says(&self, status: &str) -> bool {
         self.lines.iter().any(|line| line["status"] == status)
@@ -56,19 +63,19 @@ pub(crate) fn password() -> Value {
     json!({"username": USER, "password": PASSWORD})
 }
 
-/// A request with a JSON body and credentials; null stands for none.
-pub(crate) fn ask(daemon: &Daemon, method: &str, target: &str, auth: &Value, body: &Value) -> Answer {
+/// A request with credentials (null stands for none) and a JSON body, if any.
+pub(crate) fn ask(daemon: &Daemon, method: &str, target: &str, auth: &Value, body: Option<&Value>) -> Answer {
     let mut connection = daemon.http().open().unwrap();
     connection.exchange(method, request(method, target, auth, body).as_bytes()).unwrap()
 }
 
 /// The same request as it goes over the wire.
-pub(crate) fn request(method: &str, target: &str, auth: &Value, body: &Value) -> String {
+pub(crate) fn request(method: &str, target: &str, auth: &Value, body: Option<&Value>) -> String {
     let auth = match auth {
         Value::Null => String::new(),
         auth => format!("X-Registry-Auth: {}\r\n", URL_SAFE.encode(auth.to_string())),
     };
-    let body = if body.is_null() { String::new() } else { body.to_string() };
+    let body = body.map(Value::to_string).unwrap_or_default();
     format!(
         "{method} {target} HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Type: application/json\r\n{auth}\
          Content-Length: {}\r\n\r\n{body}",
@@ -78,24 +85,24 @@ pub(crate) fn request(method: &str, target: &str, auth: &Value, body: &Value) ->
 
 /// `GET /plugins/privileges`
 pub(crate) fn privileges(daemon: &Daemon, remote: &str, auth: &Value) -> Answer {
-    ask(daemon, "GET", &format!("/plugins/privileges?remote={remote}"), auth, &Value::Null)
+    ask(daemon, "GET", &format!("/plugins/privileges?remote={remote}"), auth, None)
 }
 
 /// `POST /plugins/pull`; no name means the remote's.
 pub(crate) fn pull(daemon: &Daemon, remote: &str, name: &str, granted: &Value, auth: &Value) -> Outcome {
     let target = format!("/plugins/pull?remote={remote}&name={name}");
-    Outcome::new(ask(daemon, "POST", &target, auth, granted))
+    Outcome::new(ask(daemon, "POST", &target, auth, Some(granted)))
 }
 
 /// `POST /plugins/{name}/upgrade`
 pub(crate) fn upgrade(daemon: &Daemon, name: &str, remote: &str, granted: &Value) -> Outcome {
     let target = format!("/plugins/{name}/upgrade?remote={remote}");
-    Outcome::new(ask(daemon, "POST", &target, &Value::Null, granted))
+    Outcome::new(ask(daemon, "POST", &target, &Value::Null, Some(granted)))
 }
 
 /// `POST /plugins/{name}/push`
 pub(crate) fn push(daemon: &Daemon, name: &str, auth: &Value) -> Outcome {
-    Outcome::new(ask(daemon, "POST", &format!("/plugins/{name}/push"), auth, &Value::Null))
+    Outcome::new(ask(daemon, "POST", &format!("/plugins/{name}/push"), auth, None))
 }
 
 /// Asks for the privileges, and pulls with exactly these.
