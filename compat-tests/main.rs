@@ -30,6 +30,8 @@ mod registry_auth;
 #[cfg(test)]
 mod registry_crashes;
 #[cfg(test)]
+mod registry_exchange;
+#[cfg(test)]
 mod registry_hostile;
 #[cfg(test)]
 mod registry_install;
