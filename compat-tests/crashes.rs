@@ -206,6 +206,9 @@ fn a_plugin_outlives_its_daemon_and_is_found_again() {
     }
     assert_eq!(daemon.http().ask("POST", "/plugins/tiny/disable?force=1").status, 200);
     assert!(!process::lives(plugin));
+    // The volume still counts on it, as in dockerd.
+    assert_eq!(daemon.http().ask("DELETE", "/plugins/tiny").status, 409);
+    assert_eq!(daemon.http().ask("DELETE", "/volumes/data?force=1").status, 204);
     assert_eq!(daemon.http().ask("DELETE", "/plugins/tiny").status, 200);
 }
 

@@ -138,7 +138,8 @@ fn unknown_filters_of_volumes_are_refused_in_dockers_words() {
 #[test]
 fn the_cli_shows_the_refusal() {
     let daemon = Daemon::start();
-    let docker = daemon.docker();
-    assert_eq!(docker.fails(&["plugin", "ls", "--filter", "nope=1"]), "Invalid filter 'nope'");
-    assert_eq!(docker.fails(&["volume", "ls", "--filter", "nope=1"]), "Invalid filter 'nope'");
+    for object in ["plugin", "volume"] {
+        let said = daemon.docker().fails(&[object, "ls", "--filter", "nope=1"]);
+        assert_eq!(said.to_lowercase(), "invalid filter 'nope'");
+    }
 }

@@ -125,9 +125,12 @@ fn a_name_that_is_no_reference_is_refused_in_dockers_words() {
     let digest = format!("tiny@sha256:{hex}");
     let failed = |name: &str, why: &str| format!("failed to parse reference {name}: {why}");
     let format = "invalid reference format";
+    // Which name: said since moby 28.
+    let lowercase = if daemon.is_ours() { "repository name (library/Tiny)" } else { "repository name" };
+    let lowercase = format!("{format}: {lowercase} must be lowercase");
     let table = [
         ("", failed("", format)),
-        ("Tiny", failed("Tiny", "invalid reference format: repository name must be lowercase")),
+        ("Tiny", failed("Tiny", &lowercase)),
         ("ti%20ny", failed("ti ny", format)),
         ("..", failed("..", format)),
         ("/x", failed("/x", format)),

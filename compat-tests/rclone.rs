@@ -27,7 +27,12 @@ fn rclone_serves_volumes_in_memory() {
     let shown = daemon.http().look("/volumes/data");
     assert_eq!(shown["Driver"], "rclone:latest");
     assert_eq!(shown["Options"], json!({"type": "memory"}));
-    assert_eq!(shown["Mountpoint"], "/mnt/data");
+    let mountpoint = shown["Mountpoint"].as_str().unwrap();
+    // On the host here, in the plugin for dockerd.
+    assert!(
+        mountpoint.ends_with(if daemon.is_ours() { "/propagated-mount/data" } else { "/mnt/data" }),
+        "{shown}"
+    );
     assert_eq!(shown["Status"], json!({"Mounts": []}));
     assert!(shown["CreatedAt"].as_str().unwrap().starts_with("20"), "rclone knows when it was made: {shown}");
     assert_eq!(docker.ok(&["volume", "ls", "--filter", "driver=rclone:latest", "-q"]), "data");

@@ -1,21 +1,31 @@
 //! What handlers get out of a request. Everything ill-formed is refused here, before a handler runs.
 //!
-//! The rules for bodies, and their texts, are dockerd's (moby `daemon/server/httputils`).
+//! The rules for bodies, and their texts, are dockerd's (moby 20.10 `api/server/httputils`).
 
 use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::error::{Failure, Result};
 use super::form::{self, Form};
+use super::go_json::{self, Reader};
 use super::version::{self, ApiVersion};
 
 /// How large a JSON body may be, in bytes. dockerd has no limit; the largest that makes sense is a volume's options.
 pub(super) const MAX_JSON_BYTES: usize = 16 * 1024 * 1024;
 
-/// A JSON body. No body at all is `T::default()`.
+/// What a JSON value is read into, as Go reads it.
+pub(super) trait FromGo: Sized {
+    /// Reads the value; null is nothing.
+    ///
+    /// # Errors
+    /// Go's words for a value of another type.
+    fn from_go(value: Value) -> std::result::Result<Self, String>;
+}
+
+/// A JSON body.
 #[derive(Debug)]
 pub(super) struct Json<T>(pub(super) T);
 
@@ -52,16 +62,13 @@ impl<S: Sync> FromRequestParts<S> for VolumeName {
     }
 }
 
-impl<S: Sync, T: DeserializeOwned + Default> FromRequest<S> for Json<T> {
+impl<S: Sync, T: FromGo> FromRequest<S> for Json<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
         let empty = body.size_hint().exact() == Some(0);
         check_content_type(&parts.headers, empty)?;
-        if empty {
-            return Ok(Self(T::default()));
-        }
         read(body).await.and_then(|bytes| parse(&bytes)).map(Self)
     }
 }
@@ -87,23 +94,26 @@ async fn read(body: Body) -> Result<Bytes> {
     })
 }
 
-/// The one value in `bytes`.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+/// The first value in `bytes`; as in dockerd 20.10, what follows it is not looked at.
+fn parse<T: FromGo>(bytes: &[u8]) -> Result<T> {
     if bytes.trim_ascii().is_empty() {
-        return Err(Failure::invalid("invalid JSON: got EOF while reading request body"));
+        return Err(Failure::invalid("got EOF while reading request body"));
     }
-    let mut values = serde_json::Deserializer::from_slice(bytes).into_iter::<T>();
-    let value = match values.next() {
-        Some(Ok(value)) => value,
-        Some(Err(error)) if error.is_eof() => return Err(Failure::invalid("invalid JSON: unexpected EOF")),
-        Some(Err(error)) => return Err(Failure::invalid(format!("invalid JSON: {error}"))),
-        None => return Err(Failure::invalid("invalid JSON: got EOF while reading request body")),
-    };
-    let after = bytes.get(values.byte_offset()..).unwrap_or_default();
-    if after.trim_ascii().is_empty() {
-        Ok(value)
-    } else {
-        Err(Failure::invalid("unexpected content after JSON"))
+    go_json::read(bytes, Reader::Decoder).and_then(T::from_go).map_err(Failure::invalid)
+}
+
+impl FromGo for Vec<String> {
+    fn from_go(value: Value) -> std::result::Result<Self, String> {
+        let text = |value| match value {
+            Value::String(text) => Ok(text),
+            Value::Null => Ok(String::new()),
+            other => Err(go_json::mismatch(&other, "value of type string")),
+        };
+        match value {
+            Value::Array(values) => values.into_iter().map(text).collect(),
+            Value::Null => Ok(Self::new()),
+            other => Err(go_json::mismatch(&other, "value of type []string")),
+        }
     }
 }
 
@@ -115,13 +125,10 @@ fn check_content_type(headers: &HeaderMap, empty: bool) -> Result<()> {
         return Ok(());
     }
     let media_type = header.split(';').next().unwrap_or_default().trim().to_lowercase();
-    match media_type.as_str() {
-        "application/json" => Ok(()),
-        "" => Err(Failure::invalid(format!("malformed Content-Type header ({header}): mime: no media type"))),
-        _ => Err(Failure::invalid(format!(
-            "unsupported Content-Type header ({header}): must be 'application/json'"
-        ))),
+    if media_type == "application/json" {
+        return Ok(());
     }
+    Err(Failure::invalid(format!("Content-Type specified ({header}) must be 'application/json'")))
 }
 
 #[cfg(test)]
@@ -133,12 +140,10 @@ mod tests {
         if let Some(content_type) = content_type {
             request.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
         }
-        let Json(value) =
-            Json::<Option<Vec<String>>>::from_request(request, &()).await.map_err(|failure| {
-                assert_eq!(failure, Failure::invalid(failure.message()));
-                failure.message().to_owned()
-            })?;
-        Ok(value.unwrap_or_default())
+        Json::from_request(request, &()).await.map(|Json(value)| value).map_err(|failure| {
+            assert_eq!(failure, Failure::invalid(failure.message()));
+            failure.message().to_owned()
+        })
     }
 
     /// Content type, body, what comes out.
@@ -148,26 +153,19 @@ mod tests {
     async fn a_body_must_be_one_json_value_that_says_so() {
         let json = Some("application/json");
         let table: &[Row<'_>] = &[
-            (json, r#"["a"]"#, Ok(&["a"])),
+            (json, r#"["a", null]"#, Ok(&["a", ""])),
             (Some("Application/JSON; charset=utf-8"), " [\"a\"]\n ", Ok(&["a"])),
             (json, "null", Ok(&[])),
-            (json, "", Ok(&[])),
-            (None, "", Ok(&[])),
-            (None, "[]", Err("malformed Content-Type header (): mime: no media type")),
-            (
-                Some("text/plain"),
-                "[]",
-                Err("unsupported Content-Type header (text/plain): must be 'application/json'"),
-            ),
-            (
-                Some("text/plain"),
-                "",
-                Err("unsupported Content-Type header (text/plain): must be 'application/json'"),
-            ),
-            (json, " ", Err("invalid JSON: got EOF while reading request body")),
-            (json, "[", Err("invalid JSON: unexpected EOF")),
-            (json, "{}", Err("invalid JSON: invalid type: map, expected a sequence at line 1 column 0")),
-            (json, "[] []", Err("unexpected content after JSON")),
+            (json, "[] []", Ok(&[])),
+            (json, "", Err("got EOF while reading request body")),
+            (None, "", Err("got EOF while reading request body")),
+            (None, "[]", Err("Content-Type specified () must be 'application/json'")),
+            (Some("text/plain"), "[]", Err("Content-Type specified (text/plain) must be 'application/json'")),
+            (json, " ", Err("got EOF while reading request body")),
+            (json, "[", Err("unexpected EOF")),
+            (json, "[nope", Err("invalid character 'o' in literal null (expecting 'u')")),
+            (json, "{}", Err("json: cannot unmarshal object into Go value of type []string")),
+            (json, "[1]", Err("json: cannot unmarshal number into Go value of type string")),
         ];
         for (content_type, body, expected) in table {
             let extracted = extract(*content_type, Body::from(*body)).await;
@@ -185,7 +183,7 @@ mod tests {
         };
         let json = Some("application/json");
         let empty = extract(json, chunks(vec![])).await;
-        assert_eq!(empty.unwrap_err(), "invalid JSON: got EOF while reading request body");
+        assert_eq!(empty.unwrap_err(), "got EOF while reading request body");
         let endless = extract(json, chunks(vec![vec![b' '; MAX_JSON_BYTES], vec![b' ']])).await;
         assert_eq!(endless.unwrap_err(), "request body too large: expected at most 16777216 bytes");
     }

@@ -1,14 +1,14 @@
 //! The `filters` parameter of lists: JSON, in either of the two shapes clients send, and how its values match.
 //!
-//! Pure. Shapes, matching and texts are dockerd's (moby `daemon/internal/filters`). Which keys a list knows is said by
+//! Pure. Shapes, matching and texts are dockerd's (moby 20.10 `api/types/filters`). Which keys a list knows is said by
 //! the list. Regular expressions, which dockerd allows in a few keys, are the business of the room that lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::error::{Failure, Result};
+use serde_json::Value;
 
-/// What a client sends, with the values in one of two shapes.
-type Sent<V> = Option<BTreeMap<String, Option<V>>>;
+use super::error::{Failure, Result};
+use super::go_json::{self, Reader};
 
 /// Keys, and the values each may have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,26 +18,21 @@ impl Filters {
     /// Reads `{"key": {"value": true}}` or the older `{"key": ["value"]}`; an empty text is no filter.
     ///
     /// # Errors
-    /// Invalid: dockerd's "invalid filter".
+    /// Invalid, in Go's words for what is no such JSON.
     pub(super) fn parse(json: &str) -> Result<Self> {
         if json.is_empty() {
             return Ok(Self::default());
         }
-        if let Ok(filters) = serde_json::from_str::<Sent<BTreeMap<String, bool>>>(json) {
-            let wanted = |values: BTreeMap<String, bool>| {
-                values.into_iter().filter_map(|(value, wanted)| wanted.then_some(value)).collect()
-            };
-            return Ok(Self::of(filters, wanted));
-        }
-        match serde_json::from_str::<Sent<BTreeSet<String>>>(json) {
-            Ok(filters) => Ok(Self::of(filters, |values| values)),
-            Err(_) => Err(Failure::invalid("invalid filter")),
-        }
-    }
-
-    fn of<V: Default>(filters: Sent<V>, values: impl Fn(V) -> BTreeSet<String>) -> Self {
-        let filters = filters.unwrap_or_default().into_iter();
-        Self(filters.map(|(key, of_key)| (key, values(of_key.unwrap_or_default()))).collect())
+        let keys = match go_json::read(json.as_bytes(), Reader::Unmarshal).map_err(Failure::invalid)? {
+            Value::Object(keys) => keys,
+            Value::Null => return Ok(Self::default()),
+            other => return Err(mismatch(&other, "map[string]map[string]bool")),
+        };
+        let read = |of: fn(&Value) -> Result<BTreeSet<String>>| {
+            keys.iter().map(|(key, values)| Ok((key.clone(), of(values)?))).collect::<Result<_>>().map(Self)
+        };
+        // If neither shape fits, dockerd complains about the newer one.
+        read(newer).or_else(|failure| read(older).map_err(|_| failure))
     }
 
     /// Keys and values, for a room that reads them itself.
@@ -51,7 +46,7 @@ impl Filters {
     /// Invalid: dockerd's text, naming the first such key.
     pub(super) fn only(&self, known: &[&str]) -> Result<()> {
         match self.0.keys().find(|key| !known.contains(&key.as_str())) {
-            Some(unknown) => Err(Failure::invalid(format!("invalid filter '{unknown}'"))),
+            Some(unknown) => Err(Failure::invalid(format!("Invalid filter '{unknown}'"))),
             None => Ok(()),
         }
     }
@@ -61,21 +56,19 @@ impl Filters {
         self.0.get(key).into_iter().flatten().cloned().collect()
     }
 
-    /// A key that is true or false; `None` if it is not there.
+    /// A key that is `true` or `false`, in so many words; `None` if it is not there. Both mean true, as does nothing.
     ///
     /// # Errors
-    /// Invalid: the key is there, but says neither or both.
+    /// Invalid: the key is there, and says something else.
     pub(super) fn bool(&self, key: &str) -> Result<Option<bool>> {
         let Some(values) = self.0.get(key) else { return Ok(None) };
-        let says = |words: [&str; 2]| words.iter().any(|word| values.contains(*word));
-        match (says(["1", "true"]), says(["0", "false"])) {
-            (true, false) => Ok(Some(true)),
-            (false, true) => Ok(Some(false)),
-            _ if values.is_empty() => Err(Failure::invalid(format!("invalid filter '{key}'"))),
+        match ["true", "false"].map(|word| self.exact(key, word)) {
+            [true, _] => Ok(Some(true)),
+            [_, true] => Ok(Some(false)),
             _ => {
                 // Go prints a slice without commas.
-                let values = self.values(key).join(" ");
-                Err(Failure::invalid(format!("invalid filter '{key}=[{values}]'")))
+                let values: Vec<&str> = values.iter().map(String::as_str).collect();
+                Err(Failure::invalid(format!("Invalid filter '{key}=[{}]'", values.join(" "))))
             }
         }
     }
@@ -104,6 +97,42 @@ impl Filters {
     }
 }
 
+/// `{"value": true}`; a value that is false is not there.
+fn newer(values: &Value) -> Result<BTreeSet<String>> {
+    match values {
+        Value::Object(values) => values
+            .iter()
+            .filter_map(|(value, wanted)| match wanted {
+                Value::Bool(true) => Some(Ok(value.clone())),
+                Value::Bool(false) | Value::Null => None,
+                other => Some(Err(mismatch(other, "bool"))),
+            })
+            .collect(),
+        Value::Null => Ok(BTreeSet::new()),
+        other => Err(mismatch(other, "map[string]bool")),
+    }
+}
+
+/// `["value"]`
+fn older(values: &Value) -> Result<BTreeSet<String>> {
+    match values {
+        Value::Array(values) => values
+            .iter()
+            .map(|value| match value {
+                Value::String(value) => Ok(value.clone()),
+                Value::Null => Ok(String::new()),
+                other => Err(mismatch(other, "string")),
+            })
+            .collect(),
+        Value::Null => Ok(BTreeSet::new()),
+        other => Err(mismatch(other, "[]string")),
+    }
+}
+
+fn mismatch(got: &Value, expected: &str) -> Failure {
+    Failure::invalid(go_json::mismatch(got, &format!("value of type {expected}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,7 +153,7 @@ mod tests {
             assert_eq!(filters.values("label"), ["a=b", "c"], "{json}");
             assert!(filters.values("name").is_empty());
             assert!(filters.only(&["label", "name"]).is_ok());
-            assert_eq!(filters.only(&["name"]), Err(Failure::invalid("invalid filter 'label'")));
+            assert_eq!(filters.only(&["name"]), Err(Failure::invalid("Invalid filter 'label'")));
         }
         for nothing in ["", "{}", "null"] {
             assert_eq!(parse(nothing).unwrap(), Filters::default());
@@ -133,21 +162,29 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_refused() {
-        for json in ["x", "[]", "1", "\"a\"", r#"{"a": "b"}"#, r#"{"a": [1]}"#, r#"{"a": {"b": 1}}"#] {
-            assert_eq!(parse(json), Err(Failure::invalid("invalid filter")), "{json}");
+        for (json, message) in [
+            ("x", "invalid character 'x' looking for beginning of value"),
+            ("{nope", "invalid character 'n' looking for beginning of object key string"),
+            ("{", "unexpected end of JSON input"),
+            ("[]", "json: cannot unmarshal array into Go value of type map[string]map[string]bool"),
+            (r#"{"a": "b"}"#, "json: cannot unmarshal string into Go value of type map[string]bool"),
+            (r#"{"a": [1]}"#, "json: cannot unmarshal array into Go value of type map[string]bool"),
+            (r#"{"a": {"b": 1}}"#, "json: cannot unmarshal number into Go value of type bool"),
+        ] {
+            assert_eq!(parse(json), Err(Failure::invalid(message)), "{json}");
         }
     }
 
     #[test]
-    fn a_bool_is_said_once() {
+    fn a_bool_is_one_of_two_words() {
         let table = [
             ("{}", Ok(None)),
             (r#"{"k": ["true"]}"#, Ok(Some(true))),
-            (r#"{"k": ["1", "true"]}"#, Ok(Some(true))),
-            (r#"{"k": ["0"]}"#, Ok(Some(false))),
-            (r#"{"k": []}"#, Err("invalid filter 'k'")),
-            (r#"{"k": ["maybe"]}"#, Err("invalid filter 'k=[maybe]'")),
-            (r#"{"k": ["true", "false"]}"#, Err("invalid filter 'k=[false true]'")),
+            (r#"{"k": {"false": true}}"#, Ok(Some(false))),
+            (r#"{"k": ["false", "true"]}"#, Ok(Some(true))),
+            (r#"{"k": []}"#, Ok(Some(true))),
+            (r#"{"k": ["1"]}"#, Err("Invalid filter 'k=[1]'")),
+            (r#"{"k": ["b", "a"]}"#, Err("Invalid filter 'k=[a b]'")),
         ];
         for (json, expected) in table {
             assert_eq!(parse(json).unwrap().bool("k"), expected.map_err(Failure::invalid), "{json}");

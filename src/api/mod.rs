@@ -10,6 +10,7 @@ pub mod error;
 mod extract;
 mod filters;
 mod form;
+mod go_json;
 mod names;
 mod plugins;
 mod reply;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::system::{Facts, Listeners, Machine};
 use crate::events::Bus;
+use crate::plugins::Plugins;
 use crate::volumes::Volumes;
 
 /// The version of dockplug: what `/version`, `/info` and the `Server` header tell.
@@ -33,6 +35,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The rooms that handlers call.
 #[derive(Debug, Clone)]
 pub struct Rooms {
+    /// Managed plugins.
+    pub plugins: Plugins,
     /// Volumes.
     pub volumes: Volumes,
     /// What happens.

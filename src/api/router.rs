@@ -13,12 +13,12 @@ use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use tower::ServiceExt as _;
 
 use super::error::Failure;
 use super::version::{self, ApiVersion};
-use super::{Rooms, elsewhere, system, volumes};
+use super::{Rooms, elsewhere, plugins, system, volumes};
 
 /// The path and query as the client wrote them, version and all, in a request's extensions: for forwarding.
 #[derive(Debug, Clone)]
@@ -46,6 +46,9 @@ fn table(rooms: Rooms) -> Router {
         .route("/events", get(system::events))
         .route("/system/df", get(system::usage))
         .route("/auth", post(system::authenticate))
+        .route("/plugins", get(plugins::list))
+        .route("/plugins/", any(plugins::act))
+        .route("/plugins/{*rest}", any(plugins::act))
         .route("/volumes", get(volumes::list))
         .route("/volumes/", volume())
         .route("/volumes/{*name}", volume())

@@ -6,12 +6,13 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::error::{Failure, Result};
-use super::extract::{Json, VolumeName};
+use super::extract::{FromGo, Json, VolumeName};
 use super::form::Form;
+use super::go_json::mismatch;
 use super::version::ApiVersion;
 use super::{Rooms, reply};
 use crate::error::Kind;
@@ -81,6 +82,9 @@ impl Serialize for Usages {
     }
 }
 
+/// What dockerd 20.10 calls the type of [`CreateRequest`], in the words for a body of a wrong shape.
+const GO_TYPE: &str = "VolumeCreateBody";
+
 /// Docker's `CreateRequest`, read as Go reads it: keys in any case, null for nothing.
 #[derive(Default)]
 pub(super) struct CreateRequest {
@@ -91,15 +95,20 @@ pub(super) struct CreateRequest {
     is_of_cluster: bool,
 }
 
-impl<'de> Deserialize<'de> for CreateRequest {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+impl FromGo for CreateRequest {
+    fn from_go(value: Value) -> std::result::Result<Self, String> {
         let mut request = Self::default();
-        for (key, value) in Option::<Map<String, Value>>::deserialize(deserializer)?.unwrap_or_default() {
+        let fields = match value {
+            Value::Object(fields) => fields,
+            Value::Null => return Ok(request),
+            other => return Err(mismatch(&other, &format!("value of type volume.{GO_TYPE}"))),
+        };
+        for (key, value) in fields {
             match key.to_ascii_lowercase().as_str() {
-                "name" => request.name = text(&key, value)?,
-                "driver" => request.driver = text(&key, value)?,
-                "driveropts" => request.options = texts(&key, value)?,
-                "labels" => request.labels = texts(&key, value)?,
+                "name" => request.name = text("Name", value)?,
+                "driver" => request.driver = text("Driver", value)?,
+                "driveropts" => request.options = texts("DriverOpts", value)?,
+                "labels" => request.labels = texts("Labels", value)?,
                 "clustervolumespec" => request.is_of_cluster = !value.is_null(),
                 _ => {}
             }
@@ -108,24 +117,24 @@ impl<'de> Deserialize<'de> for CreateRequest {
     }
 }
 
-/// A string, or nothing. The error names the key, and not the value, which may be a secret.
-fn text<E: serde::de::Error>(key: &str, value: Value) -> std::result::Result<String, E> {
+/// A string, or nothing. The error names the field, and not the value, which may be a secret.
+fn text(field: &str, value: Value) -> std::result::Result<String, String> {
     match value {
         Value::String(text) => Ok(text),
         Value::Null => Ok(String::new()),
-        _ => Err(E::custom(format!("cannot unmarshal field {key}: expected a string"))),
+        other => Err(mismatch(&other, &format!("struct field {GO_TYPE}.{field} of type string"))),
     }
 }
 
 /// Strings by name, or nothing.
-fn texts<E: serde::de::Error>(key: &str, value: Value) -> std::result::Result<Option<Texts>, E> {
+fn texts(field: &str, value: Value) -> std::result::Result<Option<Texts>, String> {
     match value {
         Value::Object(fields) => {
-            let text = |(name, value)| text(&format!("{key}.{name}"), value).map(|value| (name, value));
-            fields.into_iter().map(text).collect::<std::result::Result<_, E>>().map(Some)
+            let text = |(name, value)| text(field, value).map(|value| (name, value));
+            fields.into_iter().map(text).collect::<std::result::Result<_, _>>().map(Some)
         }
         Value::Null => Ok(None),
-        _ => Err(E::custom(format!("cannot unmarshal field {key}: expected an object of strings"))),
+        other => Err(mismatch(&other, &format!("struct field {GO_TYPE}.{field} of type map[string]string"))),
     }
 }
 
@@ -262,18 +271,31 @@ mod tests {
 
     #[test]
     fn a_request_is_read_as_go_reads_it() {
-        let read =
-            |json: &str| serde_json::from_str::<CreateRequest>(json).map_err(|error| error.to_string());
-        let request = read(
-            r#"{"name": "v", "DRIVER": null, "driveropts": {"a": "b", "c": null}, "Labels": null, "x": 1}"#,
-        );
-        let request = request.unwrap();
+        let read = |json: &str| CreateRequest::from_go(serde_json::from_str(json).unwrap());
+        let json =
+            r#"{"name": "v", "DRIVER": null, "driveropts": {"a": "b", "c": null}, "Labels": null, "x": 1}"#;
+        let request = read(json).unwrap();
         assert_eq!((request.name.as_str(), request.driver.as_str()), ("v", ""));
         let options = [("a".to_owned(), "b".to_owned()), ("c".to_owned(), String::new())];
         assert_eq!(request.options, Some(Texts::from(options)));
         assert!(request.labels.is_none() && !request.is_of_cluster);
-        assert!(read("null").is_ok() && read("[]").is_err());
-        let error = read(r#"{"DriverOpts": {"password": 12345}}"#).err().unwrap();
-        assert!(error.contains("DriverOpts.password") && !error.contains("12345"), "{error}");
+        assert!(read("null").is_ok());
+        for (json, message) in [
+            ("[]", "json: cannot unmarshal array into Go value of type volume.VolumeCreateBody"),
+            (
+                r#"{"name": 1}"#,
+                "json: cannot unmarshal number into Go struct field VolumeCreateBody.Name of type string",
+            ),
+            (
+                r#"{"DriverOpts": {"password": 12345}}"#,
+                "json: cannot unmarshal number into Go struct field VolumeCreateBody.DriverOpts of type string",
+            ),
+            (
+                r#"{"labels": ["x"]}"#,
+                "json: cannot unmarshal array into Go struct field VolumeCreateBody.Labels of type map[string]string",
+            ),
+        ] {
+            assert_eq!(read(json).err().as_deref(), Some(message), "{json}");
+        }
     }
 }

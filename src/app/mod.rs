@@ -20,14 +20,17 @@ pub use self::logging::start as start_logging;
 use self::pidfile::Pidfile;
 pub use self::signals::signals;
 use crate::api::router::Api;
-use crate::api::{Facts, Listeners as EventListeners, Machine, Rooms};
+use crate::api::{Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
 use crate::config::{Config, Level};
 use crate::drivers::Drivers;
 use crate::error::{Classified, Kind};
 use crate::events::Bus;
+use crate::plugins::{self, Plugins};
+use crate::runtime::{self, Launcher, RuntimeProgram};
 use crate::server::{self, Listeners, Server};
 use crate::state::{self, Change, Store, Table};
 use crate::volumes::{self, Volumes};
+use crate::{content, layer};
 
 /// What this file keeps in the state: who the daemon is.
 const DAEMON: Table<String> = Table::new("daemon");
@@ -41,6 +44,7 @@ const ID_BYTES: usize = 16;
 pub struct App {
     config: Config,
     server: Server,
+    plugins: Plugins,
     _pidfile: Pidfile,
 }
 
@@ -60,8 +64,20 @@ impl App {
         let (events, drivers) = (Bus::new(), Drivers::new());
         let volumes =
             Volumes::open(store.clone(), drivers.clone(), events.clone(), &config.data_root.volumes())?;
-
+        let plugins = Plugins::open(plugins::Parts {
+            data: config.data_root.clone(),
+            exec: config.exec_root.clone(),
+            store,
+            content: content::Store::open(&config.data_root.content())?,
+            events: events.clone(),
+            drivers,
+            launcher: launcher(&config)?,
+            live_restore: config.live_restore,
+            limits: layer::Limits::default(),
+            version: VERSION.to_owned(),
+        })?;
         let rooms = Rooms {
+            plugins: plugins.clone(),
             volumes,
             events,
             facts: Arc::new(facts(&config, id, listeners.addresses())),
@@ -73,7 +89,8 @@ impl App {
         }
         let server = Server::start(listeners, &Api::new(rooms.clone()), rooms.closing);
         tell_service_manager(NotifyState::Ready);
-        Ok(Self { config, server, _pidfile: pidfile })
+        plugins.restore();
+        Ok(Self { config, server, plugins, _pidfile: pidfile })
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
@@ -86,6 +103,7 @@ impl App {
             if !self.server.drain(self.config.shutdown_timeout).await {
                 tracing::warn!("requests were still running at the deadline");
             }
+            self.plugins.shutdown().await;
         };
         tokio::select! {
             () = ending => {}
@@ -113,6 +131,14 @@ async fn own_id(store: &Store) -> Result<String, Error> {
     let id = format!("{:032x}", u128::from_be_bytes(bytes));
     store.commit(Change::new().put(DAEMON, ID, &id)?).await?;
     Ok(id)
+}
+
+/// What runs containers: the chosen runtime, under monitors that are this very program.
+fn launcher(config: &Config) -> Result<Launcher, Error> {
+    let program = config.runtime_program();
+    let program = RuntimeProgram::find(&program.to_string_lossy(), &config.search_path)?;
+    let own = std::env::current_exe().map_err(Error::OwnProgram)?;
+    Ok(Launcher::new(own, program, config.exec_root.runtime()))
 }
 
 fn facts(config: &Config, id: String, addresses: &[String]) -> Facts {
@@ -149,6 +175,14 @@ pub enum Error {
     Random(#[source] io::Error),
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
+    #[error("cannot find the file of this program")]
+    OwnProgram(#[source] io::Error),
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    #[error(transparent)]
+    Content(#[from] content::Error),
+    #[error(transparent)]
+    Plugins(Box<plugins::Error>),
     #[error(transparent)]
     State(#[from] state::Error),
     #[error(transparent)]
@@ -163,14 +197,30 @@ impl From<volumes::Error> for Error {
     }
 }
 
+impl From<plugins::Error> for Error {
+    fn from(error: plugins::Error) -> Self {
+        Self::Plugins(Box::new(error))
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Directory(..) | Self::Pidfile(..) | Self::Random(_) | Self::Signals(_) => Kind::Internal,
+            Self::Directory(..)
+            | Self::Pidfile(..)
+            | Self::Random(_)
+            | Self::Signals(_)
+            | Self::OwnProgram(_) => Kind::Internal,
             Self::Running { .. } => Kind::Conflict,
+            Self::Runtime(error) => error.kind(),
+            Self::Content(error) => error.kind(),
+            Self::Plugins(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Volumes(error) => error.kind(),
             Self::Server(error) => error.kind(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// SDKs. It needs root, and a program that speaks runc's command line.
 #[allow(clippy::doc_markdown, reason = "these lines are what --help prints")]
 #[derive(Debug, Clone, Default, clap::Parser)]
-#[command(name = "dockplugd", version, after_help = EXAMPLES)]
+#[command(name = "dockplugd", version, disable_version_flag = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (sockets from the service manager); repeatable
     /// [default: unix:///var/run/docker.sock]
@@ -67,6 +67,10 @@ pub struct Args {
     /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
+
+    /// Print the version
+    #[arg(short = 'v', long, action = clap::ArgAction::Version)]
+    pub version: Option<bool>,
 }
 
 /// What `--help` ends with.
@@ -130,9 +134,12 @@ mod tests {
             default_runtime: Some("r".into()),
             runtimes: vec!["a=b".into()],
             engine: Some("none".into()),
+            version: None,
         };
-        let flags =
-            Args::command().get_arguments().filter(|flag| flag.get_long() != Some("config-file")).count();
+        let flags = Args::command()
+            .get_arguments()
+            .filter(|flag| !matches!(flag.get_long(), Some("config-file" | "version")))
+            .count();
         assert_eq!(all.directives().len(), flags);
     }
 }

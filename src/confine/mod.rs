@@ -83,7 +83,7 @@ impl Root {
     /// that gets a new entry by that stay as they are.
     ///
     /// # Errors
-    /// `ENOTDIR` if something on the way is no directory; `EEXIST` if it is a link to nowhere.
+    /// `ENOTDIR` if something on the way is no directory; `ENOENT` if it is a link to nowhere.
     pub fn make_directories(&self, path: &Inside) -> Result<Directory> {
         match self.directory(path) {
             Err(error) if error.is(Errno::ENOENT) => {}
@@ -96,14 +96,18 @@ impl Root {
                 prefix.push(b'/');
             }
             prefix.extend_from_slice(component);
-            // Resolved from the root each time, since a component may be a link.
-            here = match self.resolve(&prefix, OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-                Ok(fd) => Directory::new(fd),
+            let name = Name::parse(component)?;
+            here = match here.directory(&name) {
+                Ok(directory) => directory,
                 Err(error) if error.is(Errno::ENOENT) => {
                     let modified = here.own_metadata()?.modified;
-                    let new = here.make_directory(&Name::parse(component)?, IMPLIED_DIRECTORY_MODE)?;
+                    let new = here.make_directory(&name, IMPLIED_DIRECTORY_MODE)?;
                     here.set_time(modified)?;
                     new
+                }
+                // A link, perhaps, whose target counts from the root.
+                Err(error) if error.is(Errno::ENOTDIR) || error.is(Errno::ELOOP) => {
+                    self.directory(&Inside::parse(&prefix)?)?
                 }
                 Err(error) => return Err(error),
             };

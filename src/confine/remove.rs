@@ -57,7 +57,7 @@ fn empty(top: &Directory, directory: &Directory, depth: usize, moved: &mut u64) 
         };
         match unlinkat(directory, name.as_c_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => return Ok(()),
-            Err(Errno::EISDIR | Errno::EPERM) => {}
+            Err(Errno::EISDIR) => {}
             Err(errno) => return Err(refuse(errno)),
         }
         match unlinkat(directory, name.as_c_str(), UnlinkatFlags::RemoveDir) {

@@ -76,7 +76,7 @@ fn split<'scope, W: Write + Send + 'scope>(
     layer: &mut Gzip<'scope, W>,
     limits: &Limits,
 ) -> Result<Vec<u8>> {
-    let mut placer = Placer::new(root)?;
+    let mut placer = Placer::new(root, limits)?;
     let (mut config, mut rootfs) = (None, false);
     while let Some(mut entry) = entries.next()? {
         let path =

@@ -72,7 +72,7 @@ pub enum Error {
         limit: u64,
     },
     /// A plugin context without a root file system; dockerd's words.
-    #[error("no rootfs found")]
+    #[error("no rootfs found: EOF")]
     NoRootfs,
     /// A plugin context without config.json; dockerd's words.
     #[error("config not found")]

@@ -24,6 +24,9 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const BUFFERS: usize = 4;
 /// What the decoders read at once, in bytes.
 const COMPRESSED_BUFFER_BYTES: usize = 64 * 1024;
+/// The largest zstd window, as a power of two in bytes: 32 MiB, which is what a stream may make us hold. Levels up to
+/// 20 need no more, and those of container tools end far below.
+const ZSTD_WINDOW_LOG_MAX: u32 = 25;
 /// How many first bytes tell the compression.
 const MAGIC_BYTES: usize = 6;
 
@@ -194,8 +197,9 @@ impl<R: Read> Decoder<R> {
             Format::Plain => Self::Plain(start),
             Format::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(buffered(start)))),
             Format::Zstd => {
-                let decoder =
+                let mut decoder =
                     ZstdDecoder::with_buffer(buffered(start)).map_err(|error| told("zstd", error))?;
+                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|error| told("zstd", error))?;
                 Self::Zstd(Box::new(decoder))
             }
         })

@@ -53,7 +53,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub fn unpack<R: Read + Send + 'static>(reader: R, root: &Root, limits: &Limits) -> Result<DiffId> {
     let input = Input::start(reader, limits.unpacked_max_bytes, true)?;
     let mut entries = Entries::new(input, *limits);
-    let mut placer = Placer::new(root)?;
+    let mut placer = Placer::new(root, limits)?;
     while let Some(entry) = entries.next()? {
         placer.place(&entry, |file| {
             loop {

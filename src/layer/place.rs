@@ -17,6 +17,7 @@ use crate::confine::{self, Directory, FileType, Inside, Name, Node, Root, Time, 
 
 use super::entries::{Entry, EntryType};
 use super::error::Error;
+use super::limits::Limits;
 use super::whiteout::{self, Seen, Whiteout};
 
 type Result<T> = std::result::Result<T, Error>;
@@ -29,6 +30,9 @@ pub(super) struct Placer<'a> {
     /// What this archive brought, if opaque whiteouts will have to know; not for a root that was empty.
     seen: Option<Seen>,
     warned: bool,
+    /// How many directories, at most, were made though no entry asked for them.
+    implied: u64,
+    implied_max: u64,
 }
 
 /// A directory in which entries are being made.
@@ -40,14 +44,15 @@ struct Parent {
 }
 
 impl<'a> Placer<'a> {
-    pub(super) fn new(root: &'a Root) -> Result<Self> {
+    pub(super) fn new(root: &'a Root, limits: &Limits) -> Result<Self> {
         let mut occupied = false;
         let look = root.top().for_each(|_| {
             occupied = true;
             Ok(())
         });
         look.map_err(|source| Error::Place { entry: show(b""), source })?;
-        Ok(Self { root, parent: None, seen: occupied.then(Seen::default), warned: false })
+        let seen = occupied.then(Seen::default);
+        Ok(Self { root, parent: None, seen, warned: false, implied: 0, implied_max: limits.entries_max })
     }
 
     /// Makes the entry. `content` writes what a file holds, and is called for files only.
@@ -64,7 +69,7 @@ impl<'a> Placer<'a> {
                 None => self.place_root(entry),
                 Some((parent, name)) => {
                     let name = Name::parse(name).map_err(refuse)?;
-                    self.enter(parent).map_err(refuse)?;
+                    self.enter(parent, entry)?;
                     self.make(entry, &name, content)?;
                     if let Some(seen) = &mut self.seen {
                         seen.insert(path.as_bytes());
@@ -129,14 +134,28 @@ impl<'a> Placer<'a> {
         }
     }
 
-    /// Opens the directory the next entry goes to; directories that are missing are made.
-    fn enter(&mut self, path: &[u8]) -> confine::Result<()> {
+    /// Opens the directory the next entry goes to; directories that are missing are made, as many as there may be
+    /// entries: names can be far longer than what it costs to repeat them.
+    fn enter(&mut self, path: &[u8], entry: &Entry) -> Result<()> {
         if self.parent.as_ref().is_some_and(|parent| parent.path == path) {
             return Ok(());
         }
-        self.leave()?;
-        let directory = self.root.make_directories(&Inside::parse(path)?)?;
-        let modified = directory.own_metadata()?.modified;
+        let refuse = |source| Error::Place { entry: show(&entry.name), source };
+        self.leave().map_err(refuse)?;
+        let inside = Inside::parse(path).map_err(refuse)?;
+        let directory = match self.root.directory(&inside) {
+            Err(error) if error.is(Errno::ENOENT) => {
+                self.implied += u64::try_from(inside.components().count()).unwrap_or(u64::MAX);
+                if self.implied > self.implied_max {
+                    let what = "directories that no entry is for";
+                    return Err(Error::Limit { what, limit: self.implied_max });
+                }
+                self.root.make_directories(&inside)
+            }
+            other => other,
+        }
+        .map_err(refuse)?;
+        let modified = directory.own_metadata().map_err(refuse)?.modified;
         self.parent = Some(Parent { path: path.to_vec(), directory, modified });
         Ok(())
     }

@@ -153,7 +153,7 @@ fn share(plugin: &Root) -> confine::Result<()> {
 }
 
 /// Unmounts everything below a plugin's directory, and nothing else: the last that was mounted goes first.
-pub(super) fn unmount(parent: &Path, name: &str) -> Result<()> {
+fn unmount(parent: &Path, name: &str) -> Result<()> {
     let path = parent.join(name);
     if !path.is_dir() {
         return Ok(());

@@ -32,7 +32,8 @@ pub(super) enum Leftover {
 /// Starts the plugin, or finds it, and waits until it listens. In the turn of a verb, or in the plugin's own task.
 ///
 /// # Errors
-/// Why it does not run; then it does not run. [`Error::Closing`] and [`Error::Interrupted`] when it was ordered.
+/// Why it does not run; then it does not run. [`Error::Interrupted`] when it was ordered to stop; [`Error::Closing`]
+/// when the daemon leaves it alone, which it does only with one that is enabled.
 pub(super) async fn launch(
     inner: &Arc<Inner>,
     plugin: &Arc<Plugin>,
@@ -52,7 +53,7 @@ pub(super) async fn launch(
             });
             Ok(process)
         }
-        Err(Error::Closing) => Err(Error::Closing),
+        Err(Error::Closing) if leftover == Leftover::Adopt => Err(Error::Closing),
         Err(error) => {
             stop(plugin, &process).await;
             Err(error)

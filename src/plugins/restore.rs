@@ -21,34 +21,32 @@ use crate::oci::CONFIG_MAX_BYTES;
 /// [`Error::State`], [`Error::Io`], [`Error::Content`].
 pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
     let records = parts.store.load(PLUGINS).map_err(Error::State)?;
-    let (mut plugins, mut unreadable, mut known) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut plugins, mut unreadable) = (Vec::new(), Vec::new());
     for (key, record) in records {
-        let Ok(id) = key.parse::<PluginId>() else {
-            tracing::error!(key, "a record of a plugin has no id, left alone");
-            unreadable.push(record);
-            continue;
-        };
-        known.push(id.clone());
-        match read_config(&parts, &record) {
-            Ok(config) => plugins.push(Plugin::new(id, record, config)),
+        match key.parse::<PluginId>().and_then(|id| Ok((id, read_config(&parts, &record)?))) {
+            Ok((id, config)) => plugins.push(Plugin::new(id, record, config)),
             Err(error) => {
                 let name = record.name.familiar();
-                tracing::error!(plugin = name, %id, error = chain(&error), "cannot read a plugin, left alone");
-                unreadable.push(record);
+                tracing::error!(
+                    plugin = name,
+                    id = key,
+                    error = chain(&error),
+                    "cannot read a plugin, left alone"
+                );
+                unreadable.push((key, record));
             }
         }
     }
-    known.sort_unstable();
-    directories::sweep(&parts, |id| known.binary_search(id).is_ok())?;
     for plugin in plugins.iter().filter(|plugin| plugin.is_volume_driver()) {
         parts.drivers.disable(&plugin.name);
     }
     let inner = Inner {
-        shelf: Shelf::new(plugins, &unreadable),
+        shelf: Shelf::new(plugins, unreadable),
         starts: Semaphore::new(STARTS_MAX),
         closing: AtomicBool::new(false),
         parts,
     };
+    directories::sweep(&inner.parts, |id| inner.shelf.knows(id))?;
     collect::blobs(&inner)?;
     Ok(Arc::new(inner))
 }
@@ -89,12 +87,12 @@ async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
 }
 
 /// Ends the processes of plugins that are gone; only a crash at a bad moment leaves one.
-async fn end_strangers(inner: Arc<Inner>) {
+pub(super) async fn end_strangers(inner: Arc<Inner>) {
     let ids = directories::with_process(&inner.parts).unwrap_or_else(|error| {
         tracing::warn!(error = chain(&error), "cannot look for processes of removed plugins");
         Vec::new()
     });
-    for id in ids.into_iter().filter(|id| inner.shelf.find(id.as_str()).is_err()) {
+    for id in ids.into_iter().filter(|id| !inner.shelf.knows(id)) {
         let exec = inner.parts.exec.plugin(id.as_str());
         let end = async {
             if let Some(process) = inner.parts.launcher.attach(id.as_str(), &exec).await?

@@ -14,8 +14,8 @@ use crate::oci::Digest;
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     content: Arc<Mutex<Content>>,
-    /// Blobs of records that could not be understood: they are kept.
-    unreadable: HashSet<Digest>,
+    /// Records whose plugins cannot be had at present: what is theirs is kept.
+    unreadable: Vec<(String, Record)>,
 }
 
 #[derive(Debug, Default)]
@@ -33,14 +33,11 @@ pub(super) struct Reserved {
 }
 
 impl Shelf {
-    /// With these plugins, and these blobs that are needed by records nobody understands.
-    pub(super) fn new(plugins: Vec<Plugin>, unreadable: &[Record]) -> Self {
+    /// With these plugins, and these records, by their keys, of plugins that cannot be read.
+    pub(super) fn new(plugins: Vec<Plugin>, unreadable: Vec<(String, Record)>) -> Self {
         let plugins = plugins.into_iter().map(|plugin| (plugin.id.clone(), Arc::new(plugin))).collect();
         let content = Content { plugins, reserved: HashSet::new() };
-        Self {
-            content: Arc::new(Mutex::new(content)),
-            unreadable: unreadable.iter().flat_map(Record::blobs).collect(),
-        }
+        Self { content: Arc::new(Mutex::new(content)), unreadable }
     }
 
     /// The plugin that is meant.
@@ -55,6 +52,12 @@ impl Shelf {
         found.ok_or_else(|| Error::NotFound { selector: selector.to_owned() })
     }
 
+    /// Whether there is a record of this plugin.
+    pub(super) fn knows(&self, id: &PluginId) -> bool {
+        locked(&self.content).plugins.contains_key(id)
+            || self.unreadable.iter().any(|(key, _)| key == id.as_str())
+    }
+
     /// All plugins, by id.
     pub(super) fn all(&self) -> Vec<Arc<Plugin>> {
         locked(&self.content).plugins.values().map(Arc::clone).collect()
@@ -66,7 +69,8 @@ impl Shelf {
     /// [`Error::AlreadyExists`].
     pub(super) fn reserve(&self, name: &str) -> Result<Reserved> {
         let mut content = locked(&self.content);
-        let taken = content.plugins.values().any(|plugin| plugin.name == name);
+        let taken = content.plugins.values().any(|plugin| plugin.name == name)
+            || self.unreadable.iter().any(|(_, record)| record.name.familiar() == name);
         if taken || !content.reserved.insert(name.to_owned()) {
             return Err(Error::AlreadyExists { name: name.to_owned() });
         }
@@ -87,7 +91,7 @@ impl Shelf {
 
     /// The blobs that some record needs.
     pub(super) fn blobs(&self) -> HashSet<Digest> {
-        let mut blobs = self.unreadable.clone();
+        let mut blobs: HashSet<_> = self.unreadable.iter().flat_map(|(_, record)| record.blobs()).collect();
         blobs.extend(self.all().iter().flat_map(|plugin| plugin.record().blobs().collect::<Vec<_>>()));
         blobs
     }

@@ -3,6 +3,7 @@
 mod ground;
 
 use std::fs;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -11,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 use crate::error::{Classified, Kind, chain};
-use ground::{Ground, archive, context, create, lives, observed, tiny};
+use ground::{Ground, archive, context, create, lives, mounted_below, observed, tiny};
 
 fn text<T: fmt::Debug>(result: Result<T>) -> String {
     chain(&result.unwrap_err())
@@ -86,7 +87,7 @@ async fn a_context_that_is_refused_leaves_nothing() {
     let good = tiny("");
     let config = |json: &[u8]| archive(&[("config.json", json), ("rootfs/a", b"a")]);
     let cases = [
-        (Vec::new(), "no rootfs found"),
+        (Vec::new(), "no rootfs found: EOF"),
         (archive(&[("rootfs/a", b"a")]), "config not found"),
         (good[..good.len() / 2].to_vec(), "entry \"rootfs/tiny\""),
         (config(b"{nope"), "failed to parse config: "),
@@ -118,6 +119,42 @@ async fn what_a_crash_has_left_is_swept_and_what_is_not_ours_is_not() {
     let mut names: Vec<_> = fs::read_dir(all).unwrap().map(|e| e.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, [kept.as_str(), "lost+found"]);
+}
+
+#[tokio::test]
+async fn a_plugin_that_cannot_be_read_is_left_alone() {
+    let ground = Ground::new();
+    let plugins = ground.open();
+    let id = create(&plugins, "tiny", tiny("")).await.unwrap();
+    let record = plugins.0.shelf.find("tiny").unwrap().record();
+    let blob = ground.data().content().join("blobs/sha256").join(record.config.hex());
+    let content = fs::read(&blob).unwrap();
+    fs::write(&blob, b"{}").unwrap();
+    fs::create_dir_all(ground.exec().plugin(&id).sockets()).unwrap();
+    let plugins = ground.open();
+    restore::end_strangers(Arc::clone(&plugins.0)).await;
+    assert!(plugins.list(&Filter::default()).is_empty());
+    assert_eq!(text(create(&plugins, "tiny", tiny("")).await), "plugin tiny:latest already exists");
+    assert!(ground.data().plugin(&id).rootfs().join("tiny").is_file());
+    fs::write(&blob, content).unwrap();
+    assert_eq!(ground.open().inspect("tiny").unwrap().id, id);
+}
+
+#[tokio::test]
+async fn the_daemons_end_interrupts_an_enable() {
+    let ground = Ground::new();
+    let plugins = ground.open();
+    create(&plugins, "tiny", tiny("silent")).await.unwrap();
+    let enabling = tokio::spawn({
+        let plugins = plugins.clone();
+        async move { plugins.enable("tiny", Duration::from_mins(30)).await }
+    });
+    let state = observed(&plugins, "tiny", |state| state.pid.is_some()).await;
+    plugins.shutdown().await;
+    let expected = "dockplugd is shutting down and starts no plugin";
+    assert_eq!(text(enabling.await.unwrap()), expected);
+    assert!(!lives(state.pid.unwrap()));
+    assert_eq!(text(plugins.enable("tiny", Duration::ZERO).await), expected);
 }
 
 #[tokio::test]
@@ -331,11 +368,7 @@ async fn what_was_mounted_below_a_plugin_goes_with_it_and_nothing_else() {
     plugins.enable("tiny", Duration::ZERO).await.unwrap();
     let propagated = ground.data().plugin(&id).propagated_mount();
     let beside = ground.path("beside");
-    let mounts = |path: &std::path::Path| {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let points = mountinfo.lines().map(|line| line.split(' ').nth(4).unwrap());
-        points.filter(|point| std::path::Path::new(point).starts_with(path)).count()
-    };
+    let mounts = |path: &Path| mounted_below(path).len();
     for place in
         [propagated.join("a b"), propagated.join("a b/deeper"), propagated.join("a b"), beside.clone()]
     {
@@ -346,7 +379,6 @@ async fn what_was_mounted_below_a_plugin_goes_with_it_and_nothing_else() {
     assert_eq!(mounts(&propagated), 4);
     plugins.disable("tiny", false).await.unwrap();
     assert_eq!((mounts(&propagated), mounts(&beside)), (0, 1));
-    nix::mount::umount(&beside).unwrap();
     plugins.remove("tiny", false).await.unwrap();
     assert!(ground.is_empty());
 }

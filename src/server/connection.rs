@@ -8,7 +8,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,7 +20,9 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -36,6 +38,13 @@ const MAX_HEADERS: usize = 128;
 /// How long a client may take for the head of its request, from its first byte; also how long an idle connection is
 /// kept.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// How long a client may go on sending what is no longer listened to, before it is cut off.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How much of it is read at a time, in bytes.
+const LINGER_CHUNK_BYTES: usize = 16 * 1024;
+/// And how much in all, in bytes.
+const LINGER_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// A client's connection.
 #[derive(Debug)]
@@ -78,6 +87,9 @@ pub(super) async fn serve(
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+    if !closing.is_cancelled() {
+        let _elapsed = tokio::time::timeout(LINGER_TIMEOUT, watch.linger()).await;
     }
 }
 
@@ -145,15 +157,42 @@ impl Watch {
         Ok(Self { twin, end_is_gone: matches!(stream, Stream::Tcp(_)) })
     }
 
+    /// The twin as a stream of its own, registered anew with the reactor: clearing its readiness does not touch hyper's.
+    fn stream(&self) -> io::Result<Stream> {
+        let twin = self.twin.try_clone()?;
+        if self.end_is_gone {
+            TcpStream::from_std(twin.into()).map(Stream::Tcp)
+        } else {
+            UnixStream::from_std(twin.into()).map(Stream::Unix)
+        }
+    }
+
+    /// Takes in, after our last word, what the client still sends: to close a socket with unread bytes in it would
+    /// break the client's pipe before it has read our answer.
+    async fn linger(&self) -> io::Result<()> {
+        let fd = self.twin.as_raw_fd();
+        // Mostly the client has closed already, and there is nothing to wait for.
+        if let Ok(0) | Err(Errno::ECONNRESET) =
+            recv(fd, &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
+        {
+            return Ok(());
+        }
+        shutdown(fd, Shutdown::Write)?;
+        let mut twin = self.stream()?;
+        let (mut chunk, mut read_bytes) = (vec![0; LINGER_CHUNK_BYTES], 0);
+        while read_bytes < LINGER_MAX_BYTES {
+            match twin.read(&mut chunk).await? {
+                0 => break,
+                length => read_bytes += length,
+            }
+        }
+        Ok(())
+    }
+
     /// Resolves when the client has gone.
     fn hangup(&self) -> io::Result<impl Future<Output = ()> + Send + use<>> {
-        // Registered anew with the reactor, so that clearing its readiness does not touch hyper's.
-        let twin = self.twin.try_clone()?;
-        let (twin, interest) = if self.end_is_gone {
-            (Stream::Tcp(TcpStream::from_std(twin.into())?), Interest::READABLE)
-        } else {
-            (Stream::Unix(UnixStream::from_std(twin.into())?), Interest::WRITABLE)
-        };
+        let twin = self.stream()?;
+        let interest = if self.end_is_gone { Interest::READABLE } else { Interest::WRITABLE };
         Ok(async move {
             // Each closed direction is told only to those interested in it: reading over TCP, writing otherwise.
             while let Ok(ready) = twin.ready(interest).await {

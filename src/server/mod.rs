@@ -1,6 +1,6 @@
 //! The HTTP server: sockets in, requests out to one service, answers back, and an orderly end.
 //!
-//! It knows HTTP and sockets, and nothing of Docker: the service it is given answers every request. [`listen`] makes
+//! It knows HTTP and sockets, and nothing of Docker: the service it is given answers every request. `listen` makes
 //! the sockets, `connection` speaks on one of them. `axum::serve` is not used because it drops a client that
 //! half-closes after its request (as `printf … | nc -N -U` does), and has neither limits nor `fd://`.
 
@@ -92,7 +92,8 @@ impl Server {
         let (sockets, files) = listeners.into_parts();
         for socket in sockets {
             let (shared, service) = (shared.clone(), service.clone());
-            tokio::spawn(accept(socket, shared, service));
+            // Tracked: after a drain nothing holds the service any more.
+            shared.tasks.clone().spawn(accept(socket, shared, service));
         }
         Self { shared, files }
     }

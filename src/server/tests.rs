@@ -305,6 +305,27 @@ async fn a_client_that_is_still_writing_gets_the_answer_to_a_body_nobody_reads()
 }
 
 #[tokio::test]
+async fn a_client_that_sends_nonsense_can_finish_and_read_what_we_think_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s.sock");
+    let read = post(|body: axum::body::Bytes| async move { body.len().to_string() });
+    let server = start(bind(&path).await.unwrap(), &Router::new().route("/read", read));
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut client = UnixStream::connect(path).unwrap();
+        let head = b"POST /read HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nxx";
+        client.write_all(head).unwrap();
+        // The second x is no end of a chunk: the server has ended before most of this is written.
+        client.write_all(&vec![b'x'; 2_000_000]).unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        answer
+    });
+    let answer = answer.await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(server.drain(None).await);
+}
+
+#[tokio::test]
 async fn without_activation_fd_says_so() {
     let error = Listeners::bind(&[Host::Fd(None)], &Group::Default).await.unwrap_err();
     assert!(error.to_string().starts_with("no sockets found via socket activation"), "{error}");

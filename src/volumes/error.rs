@@ -20,7 +20,7 @@ pub enum Error {
         problem: Box<Problem>,
     },
     /// A filter is unknown or has a value that makes no sense.
-    #[error("invalid filter '{filter}'{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
+    #[error("Invalid filter '{filter}'{}", reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default())]
     Filter {
         /// The filter, with its value if that is what is wrong: `all`, `dangling=[x]`.
         filter: String,

@@ -258,17 +258,17 @@ mod tests {
     #[test]
     fn what_makes_no_sense_is_told_in_dockerds_words() {
         let list = |pairs: &[(&str, &[&str])]| Filter::parse(&terms(pairs)).unwrap_err().to_string();
-        assert_eq!(list(&[("color", &["red"])]), "invalid filter 'color'");
-        assert_eq!(list(&[("label!", &["a"])]), "invalid filter 'label!'");
-        assert_eq!(list(&[("dangling", &["maybe"])]), "invalid filter 'dangling=[maybe]'");
-        assert_eq!(list(&[("dangling", &["1", "0"])]), "invalid filter 'dangling=[0 1]'");
-        assert_eq!(list(&[("dangling", &[])]), "invalid filter 'dangling'");
+        assert_eq!(list(&[("color", &["red"])]), "Invalid filter 'color'");
+        assert_eq!(list(&[("label!", &["a"])]), "Invalid filter 'label!'");
+        assert_eq!(list(&[("dangling", &["maybe"])]), "Invalid filter 'dangling=[maybe]'");
+        assert_eq!(list(&[("dangling", &["1", "0"])]), "Invalid filter 'dangling=[0 1]'");
+        assert_eq!(list(&[("dangling", &[])]), "Invalid filter 'dangling'");
         let prune = |pairs: &[(&str, &[&str])]| Prune::parse(&terms(pairs)).unwrap_err().to_string();
-        assert_eq!(prune(&[("name", &["a"])]), "invalid filter 'name'");
-        assert_eq!(prune(&[("all", &["1", "0"])]), "invalid filter 'all=[0 1]': only one value is expected");
+        assert_eq!(prune(&[("name", &["a"])]), "Invalid filter 'name'");
+        assert_eq!(prune(&[("all", &["1", "0"])]), "Invalid filter 'all=[0 1]': only one value is expected");
         assert_eq!(
             prune(&[("all", &["maybe"])]),
-            r#"invalid filter 'all': strconv.ParseBool: parsing "maybe": invalid syntax"#
+            r#"Invalid filter 'all': strconv.ParseBool: parsing "maybe": invalid syntax"#
         );
     }
 

@@ -28,7 +28,7 @@ use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
-use super::{Problem, Texts};
+use super::Texts;
 pub use error::Error;
 
 /// The built-in driver's name.
@@ -40,8 +40,9 @@ const TRASH: &str = ".trash";
 const ROOT_MODE: u32 = 0o701;
 const DATA_MODE: u32 = 0o755;
 const TRASH_MODE: u32 = 0o700;
-/// The options that dockerd's local driver knows.
-const OPTIONS: [&str; 4] = ["type", "o", "device", "size"];
+/// The options that dockerd's local driver knows, and which others each of them needs.
+const OPTIONS: [(&str, &[&str]); 4] =
+    [("type", &["device"]), ("o", &["device", "type"]), ("device", &["type"]), ("size", &[])];
 
 /// The directory of all local volumes.
 #[derive(Debug)]
@@ -62,14 +63,18 @@ pub(super) struct Made {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Discarded(String);
 
-/// Refuses options: dockerd's words for one it does not know either.
-pub(super) fn check_options(options: Option<&Texts>) -> Result<(), Problem> {
-    let Some(options) = options.filter(|options| !options.is_empty()) else { return Ok(()) };
-    if let Some(unknown) = options.keys().find(|option| !OPTIONS.contains(&option.as_str())) {
-        return Err(Error::UnknownOption { option: unknown.clone() }.into());
+/// Checks options by dockerd's rules. They are kept, and tell what is to be mounted at the first use of the volume.
+pub(super) fn check_options(options: Option<&Texts>) -> Result<(), Error> {
+    let Some(options) = options else { return Ok(()) };
+    if let Some(unknown) = options.keys().find(|option| !OPTIONS.iter().any(|(known, _)| known == option)) {
+        return Err(Error::UnknownOption { option: unknown.clone() });
     }
-    let options = options.keys().cloned().collect();
-    Err(Error::OptionsUnsupported { options }.into())
+    for (_, needed) in OPTIONS.iter().filter(|(option, _)| options.contains_key(*option)) {
+        if let Some(missing) = needed.iter().find(|needed| !options.contains_key(**needed)) {
+            return Err(Error::MissingOption { option: missing });
+        }
+    }
+    if options.contains_key("size") { Err(Error::NoQuota) } else { Ok(()) }
 }
 
 impl Local {

@@ -16,13 +16,14 @@ const RANDOM_BYTES: usize = 32;
 pub(super) fn check_local(name: &str) -> Result<(), Problem> {
     let first = |c: u8| c.is_ascii_alphanumeric();
     let rest = |c: u8| first(c) || matches!(c, b'_' | b'.' | b'-');
-    if name.chars().count() == 1 {
+    if name.len() == 1 {
         let text = "volume name is too short, names should be at least two alphanumeric characters";
         return Err(Problem::Name(text.to_owned()));
     }
     if !name.bytes().next().is_some_and(first) || !name.bytes().all(rest) {
+        let name = quoted(name);
         return Err(Problem::Name(format!(
-            "{name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
+            "{name} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are \
              allowed. If you intended to pass a host directory, use absolute path"
         )));
     }
@@ -49,6 +50,24 @@ pub(super) fn check_any(name: &str) -> Result<(), Problem> {
     Ok(())
 }
 
+/// A name as Go's `%q` shows it, which is what clients of dockerd read.
+fn quoted(name: &str) -> String {
+    let shown = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        '\u{7}' => "\\a".to_owned(),
+        '\u{8}' => "\\b".to_owned(),
+        '\u{b}' => "\\v".to_owned(),
+        '\u{c}' => "\\f".to_owned(),
+        '\n' => "\\n".to_owned(),
+        '\r' => "\\r".to_owned(),
+        '\t' => "\\t".to_owned(),
+        c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", name.chars().map(shown).collect::<String>())
+}
+
 /// A name for a volume that got none: 64 hexadecimal digits.
 pub(super) fn made_up() -> Result<String, Problem> {
     let mut bytes = [0_u8; RANDOM_BYTES];
@@ -60,6 +79,12 @@ pub(super) fn made_up() -> Result<String, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_quoted_as_go_does() {
+        assert_eq!(quoted("a\0\u{7f}\u{85}"), r#""a\x00\x7f\u0085""#);
+        assert_eq!(quoted("\"\\\n\u{7}ä"), r#""\"\\\n\aä""#);
+    }
 
     #[test]
     fn local_names_are_dockers() {

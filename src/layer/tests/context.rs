@@ -94,8 +94,8 @@ fn config_json_is_exactly_one_small_file() {
     let rootfs = || Tar::default().directory("rootfs");
     let cases = [
         ("config not found", rootfs()),
-        ("no rootfs found", Tar::default().file("config.json", b"{}")),
-        ("no rootfs found", Tar::default()),
+        ("no rootfs found: EOF", Tar::default().file("config.json", b"{}")),
+        ("no rootfs found: EOF", Tar::default()),
         ("config.json is in the archive twice", rootfs().file("config.json", b"").file("./config.json", b"")),
         ("config.json is a symbolic link, expected a regular file", rootfs().symlink("config.json", "x")),
         ("config.json is a directory, expected a regular file", rootfs().directory("config.json")),

@@ -202,6 +202,13 @@ fn limits_hold() {
     assert_eq!(invalid(result), "the archive has more than 1048576 bytes when unpacked");
     let trailer = Cursor::new(Tar::default().end()).chain(std::io::repeat(0));
     invalid(unpack(trailer, &place.root(), &limits));
+    let limits = Limits { entries_max: 5000, ..Limits::default() };
+    let mut deep = Tar::default();
+    for number in 0..4 {
+        deep = deep.pax(&[("path", format!("{number}{}", "/d".repeat(1500)).as_bytes())]).file("x", b"");
+    }
+    let text = invalid(unpack(Cursor::new(deep.end()), &place.root(), &limits));
+    assert_eq!(text, "the archive has more than 5000 directories that no entry is for");
     let mut many = Tar::default();
     for _ in 0..20 {
         many = many.pax(&[("path", b"a")]);
@@ -323,4 +330,14 @@ impl Read for Endless {
         self.position = (self.position + count) % self.block.len();
         Ok(count)
     }
+}
+
+#[test]
+fn a_zstd_window_that_takes_too_much_memory_is_refused() {
+    let place = Place::new();
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, &Tar::default().file("a", &vec![0; 1 << 20]).end()).unwrap();
+    let text = invalid(place.unpack(encoder.finish().unwrap()));
+    assert!(text.contains("zstd") && text.contains("memory"), "{text}");
 }

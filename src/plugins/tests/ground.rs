@@ -85,18 +85,26 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        let names = |path: PathBuf| {
-            let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-            entries.map(|entry| entry.file_name().into_string().unwrap()).collect::<Vec<_>>()
-        };
-        for id in names(self.exec().runtime()) {
+        for id in std::fs::read_dir(self.exec().runtime()).into_iter().flatten().flatten() {
             let mut runc = Command::new("runc");
-            let _ = runc.arg("--root").arg(self.exec().runtime()).args(["delete", "--force", &id]).status();
+            runc.arg("--root").arg(self.exec().runtime()).args(["delete", "--force"]).arg(id.file_name());
+            let _ = runc.status();
         }
-        for name in names(self.data().plugins()) {
-            let _ = directories::unmount(&self.data().plugins(), &name);
+        // What a failed test has left mounted would be emptied with the directory.
+        for point in mounted_below(self.place.path()).iter().rev() {
+            let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
         }
     }
+}
+
+/// The mount points at and below a path that needs no escapes, in the order they were made.
+pub(super) fn mounted_below(path: &Path) -> Vec<PathBuf> {
+    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = mountinfo.lines().filter_map(|line| line.split(' ').nth(4));
+    points
+        .map(|point| PathBuf::from(point.replace("\\040", " ")))
+        .filter(|point| point.starts_with(path))
+        .collect()
 }
 
 /// The context of a tiny plugin that behaves as `mode` says.

@@ -14,16 +14,15 @@ pub enum Error {
         /// The option's name; its value may be a secret.
         option: String,
     },
-    /// The option is good, and not supported here.
-    #[error(
-        "the local driver of dockplug does not support options yet: got {}; create the volume without them, or with a \
-         plugin",
-        options.join(", ")
-    )]
-    OptionsUnsupported {
-        /// The names of all options that were given.
-        options: Vec<String>,
+    /// An option needs another one.
+    #[error("missing required option: {option:?}")]
+    MissingOption {
+        /// The other one.
+        option: &'static str,
     },
+    /// A size was asked for, and this driver sets no quotas.
+    #[error("quota size requested but no quota support")]
+    NoQuota,
     /// Something is mounted in the volume.
     #[error("volume has active mounts")]
     Mounted,
@@ -46,8 +45,7 @@ pub enum Error {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::UnknownOption { .. } => Kind::Invalid,
-            Self::OptionsUnsupported { .. } => Kind::NotImplemented,
+            Self::UnknownOption { .. } | Self::MissingOption { .. } | Self::NoQuota => Kind::Invalid,
             // dockerd answers 500 to both.
             Self::Mounted | Self::Io { .. } | Self::Interrupted(_) => Kind::Internal,
         }

@@ -70,8 +70,9 @@ async fn what_is_refused_leaves_nothing() {
     let unknown = rig.volumes.create(request(texts(&[("color", "red")]))).await.unwrap_err();
     assert_eq!(chain(&unknown), r#"create data: invalid option: "color""#);
     assert_eq!(unknown.kind(), Kind::Invalid);
-    let later = rig.volumes.create(request(texts(&[("type", "nfs")]))).await.unwrap_err();
-    assert_eq!(later.kind(), Kind::NotImplemented);
+    let lone = rig.volumes.create(request(texts(&[("type", "nfs")]))).await.unwrap_err();
+    assert_eq!(chain(&lone), r#"create data: missing required option: "device""#);
+    assert_eq!(lone.kind(), Kind::Invalid);
     // A record that the state file does not take.
     let huge = texts(&[("a", &"x".repeat(crate::state::VALUE_MAX_BYTES))]);
     let unwritten = Create { name: Some("data".to_owned()), labels: huge, ..Create::default() };
