@@ -23,7 +23,7 @@ test: ## Everything that is proven: formatting, lints, documentation, unit and e
 	@$(SETUP) build run demo
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked
 
 check: ## Quick: formatting, lints, unit tests.
