@@ -97,9 +97,15 @@ pub(super) async fn fetch(
     rootfs: Root,
     report: &Report,
 ) -> Result<Fetched> {
+    let diff_ids =
+        described.config.rootfs.as_ref().map(|rootfs| rootfs.diff_ids.to_vec()).unwrap_or_default();
+    let layers = &described.manifest.layers;
+    if !diff_ids.is_empty() && diff_ids.len() != layers.len() {
+        return Err(Error::Layers { layers: layers.len(), diff_ids: diff_ids.len() });
+    }
     let transfer = Transfer { inner, session, report, rootfs: Arc::new(rootfs), stop: Stop::default() };
     let (mut sources, mut missing) = (Vec::new(), Vec::new());
-    for layer in &described.manifest.layers {
+    for layer in layers {
         let source = if let Some(blob) = transfer.pinned(layer) {
             report.step(layer.digest, Step::AlreadyHere);
             Source::Here(blob)
@@ -119,8 +125,6 @@ pub(super) async fn fetch(
         let blobs = futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS_MAX);
         blobs.filter_map(std::future::ready).collect::<Vec<_>>().await
     };
-    let diff_ids =
-        described.config.rootfs.as_ref().map(|rootfs| rootfs.diff_ids.to_vec()).unwrap_or_default();
     let (mut layer_blobs, here) = tokio::join!(arriving, transfer.apply(sources, &diff_ids));
     layer_blobs.extend(here);
     if let Some(error) = transfer.stop.error.into_inner() {
@@ -248,14 +252,12 @@ impl Transfer<'_> {
 
     /// Unpacks the layers in their order; a failure stops the others. Gives the blobs that were here before.
     async fn apply(&self, sources: Vec<(&Descriptor, Source)>, diff_ids: &[String]) -> Vec<Blob> {
-        // What does not list one for each layer is no list of these layers.
-        let is_listed = diff_ids.len() == sources.len();
         let mut here = Vec::new();
         for (at, (layer, source)) in sources.into_iter().enumerate() {
             if self.stop.token.is_cancelled() {
                 break;
             }
-            let expected = diff_ids.get(at).filter(|_| is_listed);
+            let expected = diff_ids.get(at);
             match self.unpack(layer, source, expected).await {
                 Ok(blob) => here.extend(blob),
                 Err(error) => self.stop.fail(error),
