@@ -1,5 +1,6 @@
 //! The manager with real files, real runc and a real plugin.
 
+mod distribution;
 mod ground;
 
 use std::fs;
