@@ -31,33 +31,24 @@ fn bytes_that_are_no_context_are_refused_in_dockers_words() {
     let no_header = "failed to read from tar: archive/tar: invalid tar header";
     let mut checksum = good.clone();
     checksum[148..154].copy_from_slice(b"000000");
-    // dockerd's words, and what dockplugd must say at least where it says more than that.
-    let table = [
-        ("nothing", vec![], "no rootfs found: EOF", "no rootfs found: EOF"),
-        ("no tar", b"hello, this is not what you look for. ".repeat(40), no_header, "invalid tar header"),
-        ("an empty tar", Tar::new().end(), "no rootfs found: EOF", "no rootfs found: EOF"),
-        ("half an end", vec![0; 512], "no rootfs found: EOF", "no rootfs found: EOF"),
-        ("no config", daemon.tiny().rootfs(Tar::new()).end(), "config not found", "config not found"),
-        (
-            "no rootfs",
-            Tar::new().with(&Entry::file("config.json", b"{}")).end(),
-            "no rootfs found: EOF",
-            "no rootfs found: EOF",
-        ),
-        ("a wrong checksum", checksum, no_header, "invalid tar header"),
-        (
-            "cut within the config",
-            good[..700].to_vec(),
-            "failed to read config.json: unexpected EOF",
-            "config.json",
-        ),
+    let table: [(&str, Vec<u8>, &str); 8] = [
+        ("nothing", vec![], "no rootfs found: EOF"),
+        ("no tar", b"hello, this is not what you look for. ".repeat(40), no_header),
+        ("an empty tar", Tar::new().end(), "no rootfs found: EOF"),
+        ("half an end", vec![0; 512], "no rootfs found: EOF"),
+        ("no config.json", daemon.tiny().rootfs(Tar::new()).end(), "config not found"),
+        ("no rootfs", Tar::new().with(&Entry::file("config.json", b"{}")).end(), "no rootfs found: EOF"),
+        ("a wrong checksum", checksum, no_header),
+        ("cut within config.json", good[..700].to_vec(), "failed to read config.json: unexpected EOF"),
     ];
-    for (what, context, dockers, ours) in table {
-        let said = refused(&daemon, &context).message();
-        assert!(
-            said == dockers || daemon.is_ours() && said.contains(ours),
-            "{what}: {said:?} instead of {dockers:?}"
-        );
+    for (what, context, message) in table {
+        let answer = refused(&daemon, &context);
+        if daemon.is_ours() {
+            // dockerd's words, and then which header it was and what was wrong with it.
+            assert!(answer.message().starts_with(message), "{what}: {}", answer.message());
+        } else {
+            assert_eq!(answer.message(), message, "{what}");
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub mod layer;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
+pub mod registry;
 pub mod runtime;
 pub mod server;
 pub mod state;

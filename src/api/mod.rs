@@ -5,6 +5,7 @@
 //! [`error`]. No rule about plugins or volumes is decided here, and no room knows a word of HTTP or of Docker's JSON.
 //! Facts: moby `daemon/server` and `api/types`.
 
+mod distribution;
 mod elsewhere;
 pub mod error;
 mod extract;
@@ -13,6 +14,7 @@ mod form;
 mod go_json;
 mod names;
 mod plugins;
+mod progress;
 mod reply;
 pub mod router;
 mod system;
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::system::{Facts, Listeners, Machine};
 use crate::events::Bus;
 use crate::plugins::Plugins;
+use crate::registry::Hosts;
 use crate::volumes::Volumes;
 
 /// The version of dockplug: what `/version`, `/info` and the `Server` header tell.
@@ -37,6 +40,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Rooms {
     /// Managed plugins.
     pub plugins: Plugins,
+    /// How registries are reached.
+    pub hosts: Arc<Hosts>,
     /// Volumes.
     pub volumes: Volumes,
     /// What happens.

@@ -33,6 +33,10 @@ pub(super) enum Action {
     Pull,
     /// `POST /plugins/create`
     Create,
+    /// `GET /plugins/{name}/get`, which dockerd does not have.
+    Save(String),
+    /// `POST /plugins/load`, which dockerd does not have.
+    Load,
 }
 
 impl Action {
@@ -50,8 +54,10 @@ impl Action {
             ("GET", "privileges") if whole => Ok(Self::Privileges),
             ("POST", "pull") if whole => Ok(Self::Pull),
             ("POST", "create") if whole => Ok(Self::Create),
+            ("POST", "load") if whole => Ok(Self::Load),
             _ if whole => Err(Failure::page_not_found()),
             ("GET", "json") => of(Self::Inspect),
+            ("GET", "get") => of(Self::Save),
             ("POST", "enable") => of(Self::Enable),
             ("POST", "disable") => of(Self::Disable),
             ("POST", "set") => of(Self::Set),
@@ -79,6 +85,8 @@ mod tests {
             ("POST", "pull", Action::Pull),
             ("POST", "pull/enable", Action::Enable("pull".into())),
             ("POST", "create", Action::Create),
+            ("GET", "me/p/get", Action::Save("me/p".into())),
+            ("POST", "load", Action::Load),
             ("POST", "create/set", Action::Set("create".into())),
             ("POST", "me/p/disable", Action::Disable("me/p".into())),
             ("POST", "me/p/push", Action::Push("me/p".into())),

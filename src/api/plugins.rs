@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tokio_util::io::StreamReader;
 
+use super::distribution;
 use super::error::{Failure, Result};
 use super::extract::Json;
 use super::filters::Filters;
@@ -18,7 +19,6 @@ use super::form::Form;
 use super::names::Action;
 use super::version::ApiVersion;
 use super::{Rooms, reply};
-use crate::error::Kind;
 use crate::oci::Reference;
 use crate::plugins::{Filter, PluginConfig, Settings, View};
 
@@ -106,12 +106,15 @@ pub(super) async fn act(
         Action::Disable(name) => plugins.disable(&name, form.bool("force")).await?,
         // dockerd documents the plugin as the answer, and sends nothing.
         Action::Remove(name) => drop(plugins.remove(&name, form.bool("force")).await?),
-        Action::Upgrade(_) => {
+        Action::Upgrade(name) => {
             version.at_least(ApiVersion::v1(26), "POST /plugins/{name:.*}/upgrade")?;
-            return Err(no_registry("upgrade"));
+            return distribution::upgrade(&rooms, &form, name, request).await;
         }
-        Action::Privileges | Action::Pull => return Err(no_registry("install")),
-        Action::Push(_) => return Err(no_registry("push")),
+        Action::Privileges => return distribution::privileges(&rooms, &form, request.headers()).await,
+        Action::Pull => return distribution::pull(&rooms, &form, request).await,
+        Action::Save(name) => return distribution::save(&rooms, &name).await,
+        Action::Load => return distribution::load(&rooms, &form, stream(request)).await,
+        Action::Push(name) => return distribution::push(&rooms, name, request.headers()).await,
     }
     Ok(StatusCode::OK.into_response())
 }
@@ -142,16 +145,6 @@ fn timeout(form: &Form) -> Result<Duration> {
 /// A body as something to read from.
 fn stream(request: Request) -> impl tokio::io::AsyncRead + Send + Unpin + 'static {
     StreamReader::new(Box::pin(request.into_body().into_data_stream().map_err(std::io::Error::other)))
-}
-
-fn no_registry(what: &str) -> Failure {
-    Failure::new(
-        Kind::NotImplemented,
-        format!(
-            "this release of dockplugd cannot talk to registries yet, so it cannot {what} plugins; `docker \
-                 plugin create` makes one from a directory"
-        ),
-    )
 }
 
 #[cfg(test)]

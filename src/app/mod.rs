@@ -26,6 +26,7 @@ use crate::drivers::Drivers;
 use crate::error::{Classified, Kind};
 use crate::events::Bus;
 use crate::plugins::{self, Plugins};
+use crate::registry::{self, Hosts};
 use crate::runtime::{self, Launcher, RuntimeProgram};
 use crate::server::{self, Listeners, Server};
 use crate::state::{self, Change, Store, Table};
@@ -61,6 +62,7 @@ impl App {
         let listeners = Listeners::bind(&config.hosts, &config.group).await?;
         let pidfile = Pidfile::write(&config.pidfile)?;
 
+        let hosts = Arc::new(Hosts::new(&config.insecure_registries, &config.registry_mirrors)?);
         let (events, drivers) = (Bus::new(), Drivers::new());
         let volumes =
             Volumes::open(store.clone(), drivers.clone(), events.clone(), &config.data_root.volumes())?;
@@ -72,12 +74,14 @@ impl App {
             events: events.clone(),
             drivers,
             launcher: launcher(&config)?,
+            hosts: Arc::clone(&hosts),
             live_restore: config.live_restore,
             limits: layer::Limits::default(),
             version: VERSION.to_owned(),
         })?;
         let rooms = Rooms {
             plugins: plugins.clone(),
+            hosts,
             volumes,
             events,
             facts: Arc::new(facts(&config, id, listeners.addresses())),
@@ -184,6 +188,8 @@ pub enum Error {
     #[error(transparent)]
     Plugins(Box<plugins::Error>),
     #[error(transparent)]
+    Registry(#[from] registry::Error),
+    #[error(transparent)]
     State(#[from] state::Error),
     #[error(transparent)]
     Volumes(Box<volumes::Error>),
@@ -215,6 +221,7 @@ impl Classified for Error {
             Self::Runtime(error) => error.kind(),
             Self::Content(error) => error.kind(),
             Self::Plugins(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Volumes(error) => error.kind(),
             Self::Server(error) => error.kind(),

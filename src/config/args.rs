@@ -64,6 +64,15 @@ pub struct Args {
     #[arg(long = "add-runtime", value_name = "NAME=PATH")]
     pub runtimes: Vec<String>,
 
+    /// Talk to a registry, host[:port] or a network as 10.0.0.0/8, without a valid certificate, or in the clear;
+    /// repeatable; loopback always is one
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    pub insecure_registries: Vec<String>,
+
+    /// Ask this registry, by its URL, before docker.io; repeatable
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    pub registry_mirrors: Vec<String>,
+
     /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
@@ -97,10 +106,12 @@ impl Args {
             ("exec-root", path(&self.exec_root)),
             ("group", self.group.clone()),
             ("hosts", list(&self.hosts)),
+            ("insecure-registries", list(&self.insecure_registries)),
             ("live-restore", self.live_restore.map(|live| live.to_string())),
             ("log-format", self.log_format.clone()),
             ("log-level", self.log_level.clone()),
             ("pidfile", path(&self.pidfile)),
+            ("registry-mirrors", list(&self.registry_mirrors)),
             ("runtimes", list(&self.runtimes)),
             ("shutdown-timeout", self.shutdown_timeout.map(|seconds| seconds.to_string())),
         ]
@@ -133,6 +144,8 @@ mod tests {
             shutdown_timeout: Some(1),
             default_runtime: Some("r".into()),
             runtimes: vec!["a=b".into()],
+            insecure_registries: vec!["i".into()],
+            registry_mirrors: vec!["m".into()],
             engine: Some("none".into()),
             version: None,
         };

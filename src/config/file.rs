@@ -27,11 +27,13 @@ pub(super) struct File {
     pub(super) default_runtime: Option<String>,
     #[serde(default, deserialize_with = "programs")]
     pub(super) runtimes: Option<BTreeMap<String, PathBuf>>,
+    pub(super) insecure_registries: Option<Vec<String>>,
+    pub(super) registry_mirrors: Option<Vec<String>>,
     pub(super) engine: Option<String>,
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 15] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -39,10 +41,12 @@ const KEYS: [&str; 13] = [
     "exec-root",
     "group",
     "hosts",
+    "insecure-registries",
     "live-restore",
     "log-format",
     "log-level",
     "pidfile",
+    "registry-mirrors",
     "runtimes",
     "shutdown-timeout",
 ];

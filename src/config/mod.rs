@@ -58,6 +58,10 @@ pub struct Config {
     pub default_runtime: String,
     /// Programs that speak runc's command line, by name.
     pub runtimes: BTreeMap<String, PathBuf>,
+    /// Registries that are trusted without proof: `host[:port]` or a network.
+    pub insecure_registries: Vec<String>,
+    /// Who is asked before docker.io: URLs.
+    pub registry_mirrors: Vec<String>,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
     /// Where programs without a path are looked for: the environment's `PATH`.
@@ -144,7 +148,7 @@ impl Config {
     }
 
     fn merge(args: &Args, file: file::File) -> Result<Self, Error> {
-        let hosts = if args.hosts.is_empty() { file.hosts.unwrap_or_default() } else { args.hosts.clone() };
+        let hosts = list(&args.hosts, file.hosts);
         let mut hosts = hosts.iter().map(|host| host.parse()).collect::<Result<Vec<Host>, _>>()?;
         if hosts.is_empty() {
             hosts.push(Host::default());
@@ -177,10 +181,17 @@ impl Config {
             shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
             default_runtime,
             runtimes,
+            insecure_registries: list(&args.insecure_registries, file.insecure_registries),
+            registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
             search_path: OsString::new(),
         })
     }
+}
+
+/// The values of flag or file; only one of them may be set.
+fn list(flags: &[String], file: Option<Vec<String>>) -> Vec<String> {
+    if flags.is_empty() { file.unwrap_or_default() } else { flags.to_vec() }
 }
 
 /// The runtimes of flag and file (only one of them may be set), and the one that is always there.
@@ -288,14 +299,19 @@ mod tests {
             "--shutdown-timeout=-1",
             "--default-runtime=crun",
             "--add-runtime=crun=/usr/bin/crun",
+            "--insecure-registry=a:5000",
+            "--insecure-registry=10.0.0.0/8",
+            "--registry-mirror=https://m",
             "--engine=none",
         ];
         let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
-            "engine": "none"}"#;
+            "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none"}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
+        assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);
+        assert_eq!(config.registry_mirrors, ["https://m"]);
         assert_eq!(config.shutdown_timeout, None);
         assert_eq!(config.log.level, Level::Debug);
         assert_eq!(config.runtime_program(), Path::new("/usr/bin/crun"));

@@ -1,13 +1,15 @@
 //! Blobs by digest: configurations, manifests and layers, as they were received or made.
 //!
 //! A blob gets its name `blobs/sha256/<hex>` when all of it is on disk and its digest is known to be right; until
-//! then it is `ingest/<random>`, and what is left there by a crash is removed at the next start. Names come from
+//! then it is `ingest/<random>`, and what is left there by a crash is removed at the next start; a download that broke
+//! off (`ingest/<hex>.partial`) is kept for a while. Names come from
 //! [`Digest`]s only. This room does not know what a blob is for: who still needs one is said by [`Pin`]s, and by
 //! the set given to [`Store::collect`].
 //!
 //! Everything here blocks.
 
 mod error;
+mod partial;
 mod pins;
 mod writer;
 
@@ -24,6 +26,7 @@ use nix::fcntl::OFlag;
 use crate::oci::Digest;
 
 pub use error::Error;
+use partial::Claims;
 pub use pins::Pin;
 use pins::Pins;
 pub use writer::Writer;
@@ -47,6 +50,7 @@ struct Inner {
     /// `blobs`, to make names in it durable.
     directory: File,
     pins: Arc<Pins>,
+    claims: Claims,
 }
 
 /// A blob that is in the store, and stays there while its pin lives.
@@ -85,7 +89,8 @@ impl Store {
         }
         sweep(&ingest)?;
         let opened = File::open(&blobs).map_err(Error::io("opening the directory", &blobs))?;
-        Ok(Self(Arc::new(Inner { blobs, ingest, directory: opened, pins: Arc::new(Pins::default()) })))
+        let (pins, claims) = (Arc::new(Pins::default()), Claims::default());
+        Ok(Self(Arc::new(Inner { blobs, ingest, directory: opened, pins, claims })))
     }
 
     /// Begins a blob. Nothing has a name until [`Writer::commit`]; a writer that is dropped leaves nothing.
@@ -177,11 +182,12 @@ impl Store {
     ///
     /// `keep` is called once, after the store has begun to note which blobs get pinned: a blob that is pinned before
     /// `keep` looks at the records and unpinned after its record is there is safe. No lock is held during the call.
-    /// Half-written blobs are left alone.
+    /// Half-written blobs are left alone, but for downloads that have waited for a day to go on.
     ///
     /// # Errors
     /// [`Error::Io`], after which some blobs may have been removed.
     pub fn collect(&self, keep: impl FnOnce() -> HashSet<Digest>) -> Result<u64> {
+        partial::sweep(&self.0.ingest, &self.0.claims)?;
         let collection = self.0.pins.collect();
         let keep = keep();
         let mut freed_bytes = 0;
@@ -231,6 +237,9 @@ fn sweep(ingest: &Path) -> Result<()> {
     let failed = || Error::io("sweeping the directory", ingest);
     for entry in std::fs::read_dir(ingest).map_err(failed())? {
         let path = entry.map_err(failed())?.path();
+        if partial::is_kept(&path) {
+            continue;
+        }
         std::fs::remove_file(&path).map_err(Error::io("removing the half-written blob", &path))?;
         tracing::info!(path = %path.display(), "removed a half-written blob");
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::partial::Claim;
 use super::{Blob, Error, FILE_MODE, Pin, Result, Store};
 use crate::oci::{Descriptor, Hasher};
 
@@ -22,6 +23,8 @@ pub struct Writer {
     hasher: Hasher,
     size_bytes: u64,
     limit_bytes: u64,
+    /// Of a download that is kept under its digest when it breaks off.
+    claim: Option<Claim>,
 }
 
 impl Writer {
@@ -37,7 +40,20 @@ impl Writer {
             .map_err(Error::io("creating the file", &path))?;
         let unfinished = Unfinished { file, path: Some(path) };
         let file = BufWriter::with_capacity(BUFFER_BYTES, unfinished);
-        Ok(Self { store, file, hasher: Hasher::new(), size_bytes: 0, limit_bytes: u64::MAX })
+        Ok(Self { store, file, hasher: Hasher::new(), size_bytes: 0, limit_bytes: u64::MAX, claim: None })
+    }
+
+    /// A writer behind what `file` (and its path) has already, which `hasher` has seen.
+    pub(super) fn going_on(
+        store: Store,
+        (file, path): (File, PathBuf),
+        hasher: Hasher,
+        size_bytes: u64,
+        claim: Claim,
+    ) -> Self {
+        let unfinished = Unfinished { file, path: Some(path) };
+        let file = BufWriter::with_capacity(BUFFER_BYTES, unfinished);
+        Self { store, file, hasher, size_bytes, limit_bytes: u64::MAX, claim: Some(claim) }
     }
 
     /// Refuses, with [`io::ErrorKind::FileTooLarge`], the write that would go beyond `limit_bytes`: nobody fills the
@@ -53,6 +69,28 @@ impl Writer {
         self.size_bytes
     }
 
+    /// Opens what is being written, to read it meanwhile, from its first byte. What was not flushed is not there yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn reader(&self) -> Result<File> {
+        let path = self.file.get_ref().path.as_deref().unwrap_or(Path::new(""));
+        File::open(path).map_err(Error::io("opening the new blob", path))
+    }
+
+    /// Breaks off, and leaves what was written for [`Store::resume`] if it came from there.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: then nothing is left.
+    pub fn keep(mut self) -> Result<()> {
+        let ingest = &self.store.0.ingest;
+        self.file.flush().map_err(Error::io("writing a new blob below", ingest))?;
+        if self.claim.is_some() {
+            self.file.get_mut().path = None;
+        }
+        Ok(())
+    }
+
     /// Gives the blob its name, if it is the one that is expected. It is on disk when this returns.
     ///
     /// The same content may be stored many times.
@@ -60,7 +98,7 @@ impl Writer {
     /// # Errors
     /// [`Error::WrongSize`] and [`Error::WrongDigest`] tell what was got and what was expected; [`Error::Io`].
     pub fn commit(self, expected: Option<&Descriptor>) -> Result<Blob> {
-        let Self { store, mut file, hasher, size_bytes, limit_bytes: _ } = self;
+        let Self { store, mut file, hasher, size_bytes, limit_bytes: _, claim: _claim } = self;
         let digest = hasher.finish();
         if let Some(expected) = expected {
             if expected.size != size_bytes {

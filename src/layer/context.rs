@@ -113,10 +113,20 @@ fn read_config(entry: &Entry, entries: &mut Entries, max_bytes: u64) -> Result<V
     }
     let mut bytes = Vec::with_capacity(usize::try_from(entry.size).unwrap_or_default());
     loop {
-        match entries.content()? {
+        match entries.content().map_err(in_dockers_words)? {
             [] => return Ok(bytes),
             piece => bytes.extend_from_slice(piece),
         }
+    }
+}
+
+/// dockerd names this one entry without quotes.
+fn in_dockers_words(error: Error) -> Error {
+    match error {
+        Error::CutOff { missing_bytes, .. } => {
+            Error::CutOff { entry: "config.json".to_owned(), missing_bytes }
+        }
+        other => other,
     }
 }
 

@@ -247,8 +247,7 @@ impl Entries {
 
     fn cut_off(&self) -> Error {
         let entry = self.last.clone().unwrap_or_else(|| "1".to_owned());
-        let problem = format!("the archive ends {} bytes before the end of its content", self.remaining);
-        Error::Entry { entry, problem: problem.into() }
+        Error::CutOff { entry, missing_bytes: self.remaining }
     }
 }
 

@@ -30,7 +30,7 @@ pub enum Error {
         format: &'static str,
     },
     /// Something where a tar header should be.
-    #[error("invalid tar header {place}: {problem}")]
+    #[error("failed to read from tar: archive/tar: invalid tar header {place}: {problem}")]
     Header {
         /// `at the start` or `after entry …`.
         place: String,
@@ -44,6 +44,16 @@ pub enum Error {
         entry: String,
         /// What is wrong with it.
         problem: Cow<'static, str>,
+    },
+    /// The archive ends within an entry's content.
+    #[error(
+        "failed to read {entry}: unexpected EOF: the archive ends {missing_bytes} bytes before its content does"
+    )]
+    CutOff {
+        /// Its name, quoted.
+        entry: String,
+        /// How much of its content has not come.
+        missing_bytes: u64,
     },
     /// An entry that could not be made below the root.
     #[error("cannot unpack entry {entry}")]
@@ -99,6 +109,7 @@ impl Classified for Error {
             | Self::Unsupported { .. }
             | Self::Header { .. }
             | Self::Entry { .. }
+            | Self::CutOff { .. }
             | Self::Limit { .. }
             | Self::NoRootfs
             | Self::NoConfig

@@ -27,6 +27,8 @@ const REMOVING: &str = "-removing";
 
 /// The names in a plugin's directory, which `paths` gives whole.
 const ROOTFS: &[u8] = b"rootfs";
+/// The old root file system, while a new one takes its place.
+const ROOTFS_OLD: &[u8] = b"rootfs-old";
 const PROPAGATED_MOUNT: &[u8] = b"propagated-mount";
 const SOCKETS: &[u8] = b"sockets";
 
@@ -91,6 +93,49 @@ pub(super) fn remove(parts: &Parts, id: &PluginId) -> Result<()> {
         Err(source) => return Err(Error::Io { doing: "renaming", path: data.join(id.as_str()), source }),
     }
     remove_named(&data, &removing)
+}
+
+/// Moves the root file system of a plugin aside, and that of another, which has no record, in its place.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Directory`], [`Error::Mounts`]: then [`undo_exchange`] puts it right.
+pub(super) fn exchange(parts: &Parts, id: &PluginId, staging: &PluginId) -> Result<()> {
+    end_exchange(parts, id)?;
+    unmount(&parts.data.plugins(), id.as_str())?;
+    let (own, new) = (parts.data.plugin(id.as_str()), parts.data.plugin(staging.as_str()));
+    rename(&own.rootfs(), &old_rootfs(own.path()))?;
+    rename(&new.rootfs(), &own.rootfs())?;
+    sync(own.path())?;
+    sync(new.path())
+}
+
+/// Removes the root file system that was moved aside, if there is one.
+///
+/// # Errors
+/// [`Error::Directory`].
+pub(super) fn end_exchange(parts: &Parts, id: &PluginId) -> Result<()> {
+    let own = parts.data.plugin(id.as_str());
+    if !old_rootfs(own.path()).is_dir() {
+        return Ok(());
+    }
+    let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
+    in_directory(own.path(), || plugin.remove_tree(ROOTFS_OLD))
+}
+
+/// Puts the root file system back that was moved aside, if there is one.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Directory`].
+pub(super) fn undo_exchange(parts: &Parts, id: &PluginId) -> Result<()> {
+    let own = parts.data.plugin(id.as_str());
+    let old = old_rootfs(own.path());
+    if !old.is_dir() {
+        return Ok(());
+    }
+    let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
+    in_directory(own.path(), || plugin.remove_tree(ROOTFS))?;
+    rename(&old, &own.rootfs())?;
+    sync(own.path())
 }
 
 /// Removes what a crash has left: every directory of a plugin that has no record. What is not named like one is left
@@ -202,6 +247,20 @@ fn open(parent: &Path, name: &str, make: bool) -> Result<Root> {
         result.map_err(|source| Error::Io { doing: "making", path: path.clone(), source })?;
     }
     in_directory(&path, || Root::open(&path))
+}
+
+fn old_rootfs(own: &Path) -> PathBuf {
+    own.join(std::ffi::OsStr::from_bytes(ROOTFS_OLD))
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).map_err(|source| Error::Io { doing: "renaming", path: from.to_owned(), source })
+}
+
+/// Makes the names in a directory durable.
+fn sync(directory: &Path) -> Result<()> {
+    let synced = std::fs::File::open(directory).and_then(|directory| directory.sync_all());
+    synced.map_err(|source| Error::Io { doing: "syncing", path: directory.to_owned(), source })
 }
 
 fn remove_named(parent: &Path, name: &str) -> Result<()> {

@@ -6,9 +6,10 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{go_json, settable, spec, validate};
+use super::{go_json, privilege, settable, spec, validate};
 use crate::error::{Classified, Kind};
-use crate::{confine, content, drivers, layer, oci, runtime, state};
+use crate::oci::Digest;
+use crate::{confine, content, drivers, layer, oci, registry, runtime, state};
 
 /// Why something could not be done with a plugin.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +29,12 @@ pub enum Error {
     /// The name is taken.
     #[error("plugin {name} already exists")]
     AlreadyExists {
+        /// The name.
+        name: String,
+    },
+    /// The same for what is pulled, where dockerd calls it the client's mistake.
+    #[error("plugin {name} already exists")]
+    NameTaken {
         /// The name.
         name: String,
     },
@@ -163,6 +170,97 @@ pub enum Error {
     /// The configuration could not be written as JSON.
     #[error("encoding json config")]
     Encode(#[source] serde_json::Error),
+    /// What names a plugin at a registry, or what it is to be called, is no reference.
+    #[error(transparent)]
+    Reference(oci::Error),
+    /// What a plugin is to be called has a digest.
+    #[error("cannot use digest in plugin tag")]
+    NameWithDigest,
+    /// The registry, or the way to it.
+    #[error(transparent)]
+    Registry(Box<registry::Error>),
+    /// What the registry has is no manifest.
+    #[error("{reference}")]
+    RemoteManifest {
+        /// What was asked for.
+        reference: String,
+        /// What is wrong.
+        #[source]
+        source: oci::Error,
+    },
+    /// What the registry has is something else.
+    #[error(
+        "did not find plugin config for specified reference {reference}: this is {what}, not a plugin (its config is \
+         {got})"
+    )]
+    NotAPlugin {
+        /// What was asked for.
+        reference: String,
+        /// What it is: `an image`.
+        what: &'static str,
+        /// The media type of its configuration.
+        got: String,
+    },
+    /// A layer that is not unpacked here, or lies elsewhere.
+    #[error(
+        "layer {digest}: the media type {media_type} is not supported, expected a tar, plain, gzip or zstd"
+    )]
+    ForeignLayer {
+        /// Its blob.
+        digest: Digest,
+        /// What it is said to be.
+        media_type: String,
+    },
+    /// A layer that is not here, and nowhere to be had.
+    #[error("layer {digest} is missing")]
+    MissingLayer {
+        /// Its blob.
+        digest: Digest,
+    },
+    /// A layer that cannot be unpacked.
+    #[error("layer {digest}")]
+    Unpack {
+        /// Its blob.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: layer::Error,
+    },
+    /// A layer that is not the one that the configuration lists.
+    #[error("layer {digest}: unpacked it has the digest {got}, the configuration expects {expected}")]
+    DiffId {
+        /// Its blob.
+        digest: Digest,
+        /// What was unpacked.
+        got: Digest,
+        /// What is listed.
+        expected: String,
+    },
+    /// What is loaded is no saved plugin.
+    #[error("the archive is no OCI image layout of a plugin: {problem}")]
+    Archive {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// What has arrived could not be written.
+    #[error("storing what arrives")]
+    Store {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The user has consented to something else.
+    #[error(transparent)]
+    Privileges(privilege::Error),
+    /// `upgrade` of an enabled plugin.
+    #[error("plugin must be disabled before upgrading: plugin {name} is enabled")]
+    UpgradeWhileEnabled {
+        /// The plugin.
+        name: String,
+    },
+    /// The client has gone.
+    #[error("the client has gone")]
+    Abandoned,
     /// A task of ours has failed, which happens only after it has panicked.
     #[error("a task of the plugins has failed")]
     Task(#[source] tokio::task::JoinError),
@@ -172,21 +270,35 @@ impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
-            Self::Ambiguous { .. } | Self::Canonical | Self::Config { .. } | Self::Violation(_) => {
-                Kind::Invalid
-            }
+            Self::Ambiguous { .. }
+            | Self::Canonical
+            | Self::Config { .. }
+            | Self::Violation(_)
+            | Self::Reference(_)
+            | Self::NameWithDigest
+            | Self::NameTaken { .. }
+            | Self::RemoteManifest { .. }
+            | Self::NotAPlugin { .. }
+            | Self::ForeignLayer { .. }
+            | Self::MissingLayer { .. }
+            | Self::Archive { .. }
+            | Self::DiffId { .. }
+            // The source is the client's request.
+            | Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
             Self::AlreadyExists { .. }
             | Self::AlreadyEnabled { .. }
             | Self::AlreadyDisabled { .. }
             | Self::Enabled { .. }
             | Self::InUse { .. }
             | Self::SetWhileEnabled
+            | Self::UpgradeWhileEnabled { .. }
             | Self::Interrupted { .. } => Kind::Conflict,
-            Self::Closing => Kind::Unavailable,
+            Self::Closing | Self::Abandoned => Kind::Unavailable,
             Self::Set(error) => error.kind(),
-            // The source is the client's request.
-            Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
             Self::Layer(error) => error.kind(),
+            Self::Unpack { source, .. } => source.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Privileges(error) => error.kind(),
             Self::Spec(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Died { .. }
@@ -195,6 +307,7 @@ impl Classified for Error {
             | Self::Driver(_)
             | Self::Directory { .. }
             | Self::Io { .. }
+            | Self::Store { .. }
             | Self::Mounts { .. }
             | Self::Content(_)
             | Self::Oci(_)

@@ -106,11 +106,11 @@ pub(super) fn make_known(inner: &Inner, plugin: &Plugin) {
         return;
     }
     let data = inner.parts.data.plugin(plugin.id.as_str());
-    let inside = &plugin.config.propagated_mount;
+    let inside = &plugin.config().propagated_mount;
     inner.parts.drivers.register(Registration {
         name: plugin.name.clone(),
         sockets: inner.parts.exec.plugin(plugin.id.as_str()).sockets(),
-        socket: plugin.config.interface.socket.clone(),
+        socket: plugin.config().interface.socket.clone(),
         scope: Scope {
             rootfs: data.rootfs(),
             propagated: (!inside.is_empty()).then(|| (inside.into(), data.propagated_mount())),
@@ -142,11 +142,12 @@ async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> 
 /// Everything on disk that a process needs, and what the runtime is told.
 fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
     let settings = plugin.record().settings;
-    let places = directories::prepare(&inner.parts, &plugin.id, !plugin.config.propagated_mount.is_empty())?;
-    let spec = spec::build(&plugin.id, &plugin.config, &settings, &places, &spec::Machine);
+    let places =
+        directories::prepare(&inner.parts, &plugin.id, !plugin.config().propagated_mount.is_empty())?;
+    let spec = spec::build(&plugin.id, &plugin.config(), &settings, &places, &spec::Machine);
     let spec = spec.map_err(Error::Spec)?;
     Root::open(&places.rootfs)
-        .and_then(|rootfs| init_layer::set_up(&rootfs, &plugin.config, &settings))
+        .and_then(|rootfs| init_layer::set_up(&rootfs, &plugin.config(), &settings))
         .map_err(|source| Error::Directory { path: places.rootfs, source })?;
     Ok(spec)
 }
@@ -158,7 +159,7 @@ async fn until_ready(
     deadline: Duration,
     since: Timestamp,
 ) -> Result<()> {
-    let socket = &plugin.config.interface.socket;
+    let socket = &plugin.config().interface.socket;
     let sockets = inner.parts.exec.plugin(plugin.id.as_str()).sockets();
     tokio::select! {
         biased;

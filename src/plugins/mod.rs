@@ -24,20 +24,29 @@
 mod collect;
 mod config;
 mod create;
+mod describe;
 mod directories;
 mod disable;
 mod enable;
 mod error;
+mod fetch;
+mod follow;
 mod go_json;
 mod id;
 mod init_layer;
 mod launch;
 mod list;
 mod observed;
+mod offline;
 mod plugin;
 pub mod privilege;
+mod privileges;
+mod pull;
+mod push;
 mod record;
+mod remote;
 mod remove;
+pub mod report;
 mod restore;
 mod set;
 pub mod settable;
@@ -46,6 +55,7 @@ mod shelf;
 mod shutdown;
 pub mod spec;
 mod supervise;
+mod upgrade;
 pub mod validate;
 
 use std::fmt;
@@ -61,6 +71,7 @@ use crate::drivers::Drivers;
 use crate::events::{Bus, Event, Type};
 use crate::oci::Reference;
 use crate::paths::{DataRoot, ExecRoot};
+use crate::registry::{Credentials, Hosts};
 use crate::runtime::Launcher;
 use crate::{content, layer, state};
 
@@ -69,7 +80,12 @@ pub use error::Error;
 pub use id::PluginId;
 pub use list::Filter;
 pub use observed::{State, Status};
+pub use offline::Saved;
 pub use plugin::View;
+use privilege::Privilege;
+pub use pull::Order;
+pub use remote::Remote;
+use report::Report;
 pub use settings::Settings;
 use shelf::Shelf;
 
@@ -104,6 +120,8 @@ pub struct Parts {
     pub drivers: Drivers,
     /// What runs plugins.
     pub launcher: Launcher,
+    /// How registries are reached.
+    pub hosts: Arc<Hosts>,
     /// Whether plugins outlive the daemon.
     pub live_restore: bool,
     /// How large what users send may be.
@@ -204,6 +222,68 @@ impl Plugins {
     pub async fn remove(&self, selector: &str, force: bool) -> Result<View> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
         detached(async move { remove::remove(&inner, &selector, force).await }).await
+    }
+
+    /// What a plugin at a registry asks for.
+    ///
+    /// # Errors
+    /// [`Error::Registry`], [`Error::RemoteManifest`], [`Error::NotAPlugin`], [`Error::ForeignLayer`]; whatever is wrong
+    /// with its configuration.
+    pub async fn privileges(&self, remote: &Remote, credentials: Credentials) -> Result<Vec<Privilege>> {
+        privileges::privileges(&self.0, remote, credentials).await
+    }
+
+    /// Installs a plugin from a registry, as `name`, and tells how far it is. It is durable when this returns; it ends
+    /// when nobody reads the report any more.
+    ///
+    /// # Errors
+    /// As [`Plugins::privileges`]; [`Error::AlreadyExists`], [`Error::Privileges`], [`Error::Unpack`], [`Error::DiffId`],
+    /// [`Error::Content`] for what is not what the manifest promises, [`Error::Abandoned`]. Nothing is left behind but
+    /// downloads that can go on.
+    pub async fn pull(&self, name: Reference, order: Order, report: Report) -> Result<PluginId> {
+        let inner = Arc::clone(&self.0);
+        detached(async move { pull::pull(&inner, name, order, &report).await }).await
+    }
+
+    /// Puts another version in the place of a disabled plugin, which keeps its name, its id, and what the user has set.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`] and [`Plugins::pull`]; [`Error::UpgradeWhileEnabled`]. The old version is whole then.
+    pub async fn upgrade(&self, selector: &str, order: Order, report: Report) -> Result<()> {
+        let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
+        detached(async move { upgrade::upgrade(&inner, &selector, order, &report).await }).await
+    }
+
+    /// A plugin as a tar that is an OCI image layout.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`].
+    pub async fn save(&self, selector: &str) -> Result<Saved> {
+        offline::save(&self.0, selector).await
+    }
+
+    /// Installs a plugin from such a tar, under the name in it unless `alias` is given, with the consent that
+    /// [`Plugins::pull`] wants. It is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::Archive`]; as [`Plugins::pull`].
+    pub async fn load(
+        &self,
+        alias: String,
+        privileges: Vec<Privilege>,
+        body: impl AsyncRead + Send + Unpin + 'static,
+        report: Report,
+    ) -> Result<PluginId> {
+        let inner = Arc::clone(&self.0);
+        detached(async move { offline::load(&inner, &alias, privileges, body, &report).await }).await
+    }
+
+    /// Sends a plugin to the registry that its name names.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`]; [`Error::Registry`], [`Error::Abandoned`].
+    pub async fn push(&self, selector: &str, credentials: Credentials, report: Report) -> Result<()> {
+        push::push(&self.0, selector, credentials, &report).await
     }
 }
 

@@ -41,14 +41,19 @@ pub(super) struct Plugin {
     pub(super) id: PluginId,
     /// As Docker shows it.
     pub(super) name: String,
-    pub(super) config: Arc<PluginConfig>,
     /// What whoever watches the process shall do. Sent without waiting for a turn.
     pub(super) orders: watch::Sender<Order>,
     /// Held by the verb whose turn it is.
     turn: Mutex<Turn>,
     /// Held for a look or a change in memory only.
-    record: RwLock<Record>,
+    known: RwLock<Known>,
     observed: watch::Sender<State>,
+}
+
+/// What an upgrade changes at once.
+struct Known {
+    record: Record,
+    config: Arc<PluginConfig>,
 }
 
 /// What only the verb whose turn it is may touch.
@@ -76,10 +81,9 @@ impl Plugin {
         Self {
             id,
             name: record.name.familiar(),
-            config: Arc::new(config),
             orders: watch::Sender::new(Order::Run),
             turn: Mutex::default(),
-            record: RwLock::new(record),
+            known: RwLock::new(Known { record, config: Arc::new(config) }),
             observed: watch::Sender::new(State::default()),
         }
     }
@@ -105,17 +109,22 @@ impl Plugin {
 
     /// A copy of the record.
     pub(super) fn record(&self) -> Record {
-        self.look(Record::clone)
+        self.look(|known| known.record.clone())
+    }
+
+    /// What it says of itself. Another one only after an upgrade.
+    pub(super) fn config(&self) -> Arc<PluginConfig> {
+        self.look(|known| Arc::clone(&known.config))
     }
 
     /// What the user wants.
     pub(super) fn is_enabled(&self) -> bool {
-        self.look(|record| record.enabled)
+        self.look(|known| known.record.enabled)
     }
 
     /// How long it may take to listen.
     pub(super) fn start_deadline(&self) -> Duration {
-        match self.look(|record| record.start_deadline_s) {
+        match self.look(|known| known.record.start_deadline_s) {
             0 => START_DEADLINE,
             seconds => Duration::from_secs(seconds),
         }
@@ -123,7 +132,7 @@ impl Plugin {
 
     /// Whether it gives volumes.
     pub(super) fn is_volume_driver(&self) -> bool {
-        self.config.implements(VOLUME_DRIVER)
+        self.config().implements(VOLUME_DRIVER)
     }
 
     /// Makes a record durable, and then visible. Only in the turn of a verb.
@@ -131,9 +140,24 @@ impl Plugin {
     /// # Errors
     /// [`Error::State`]; the old record stays.
     pub(super) async fn commit(&self, store: &state::Store, record: Record) -> Result<()> {
-        let change = Change::new().put(PLUGINS, self.id.as_str(), &record).map_err(Error::State)?;
-        store.commit(change).await.map_err(Error::State)?;
-        *self.record.write().unwrap_or_else(PoisonError::into_inner) = record;
+        let change = Change::new().put(PLUGINS, self.id.as_str(), &record);
+        let config = self.config();
+        self.commit_change(store, change, record, config).await
+    }
+
+    /// The same with a change that has the record, and more, in it; and with another configuration.
+    ///
+    /// # Errors
+    /// [`Error::State`]; everything stays as it is.
+    pub(super) async fn commit_change(
+        &self,
+        store: &state::Store,
+        change: state::Result<Change>,
+        record: Record,
+        config: Arc<PluginConfig>,
+    ) -> Result<()> {
+        store.commit(change.map_err(Error::State)?).await.map_err(Error::State)?;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { record, config };
         Ok(())
     }
 
@@ -150,20 +174,20 @@ impl Plugin {
 
     /// The plugin as it is now.
     pub(super) fn view(&self) -> View {
-        self.look(|record| View {
+        self.look(|Known { record, config }| View {
             id: self.id.clone(),
             name: self.name.clone(),
             enabled: record.enabled,
             plugin_reference: record.reference.clone(),
-            config: Arc::clone(&self.config),
+            config: Arc::clone(config),
             settings: record.settings.clone(),
             observed: self.observed.borrow().clone(),
         })
     }
 
-    fn look<T>(&self, at: impl FnOnce(&Record) -> T) -> T {
+    fn look<T>(&self, at: impl FnOnce(&Known) -> T) -> T {
         // No code that can panic runs under this lock; a poisoned one still holds a good record.
-        at(&self.record.read().unwrap_or_else(PoisonError::into_inner))
+        at(&self.known.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

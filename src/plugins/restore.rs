@@ -11,7 +11,7 @@ use super::plugin::Plugin;
 use super::record::{PLUGINS, Record};
 use super::shelf::Shelf;
 use super::supervise::{self, First};
-use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories};
+use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories, upgrade};
 use crate::error::chain;
 use crate::oci::CONFIG_MAX_BYTES;
 
@@ -46,6 +46,7 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
         closing: AtomicBool::new(false),
         parts,
     };
+    upgrade::recover(&inner)?;
     directories::sweep(&inner.parts, |id| inner.shelf.knows(id))?;
     collect::blobs(&inner)?;
     Ok(Arc::new(inner))

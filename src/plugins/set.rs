@@ -9,6 +9,6 @@ pub(super) async fn set(inner: &Inner, selector: &str, settings: &[String]) -> R
     if record.enabled {
         return Err(Error::SetWhileEnabled);
     }
-    record.settings = settable::set(&plugin.config, &record.settings, settings)?;
+    record.settings = settable::set(&plugin.config(), &record.settings, settings)?;
     plugin.commit(&inner.parts.store, record).await
 }

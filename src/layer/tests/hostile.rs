@@ -133,7 +133,7 @@ fn sizes_that_lie_are_found() {
     let place = Place::new();
     let cut = Tar::default().raw(b'0', b"long", b"", b"short", |header| header.set_size(5000)).unended();
     let text = invalid(place.unpack(cut));
-    assert!(text.contains("\"long\"") && text.contains("4488 bytes before the end"), "{text}");
+    assert!(text.contains("\"long\"") && text.contains("4488 bytes before its content"), "{text}");
     let negative = |header: &mut tar::Header| {
         header.as_old_mut().size = [0xff; 12];
     };

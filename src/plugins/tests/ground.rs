@@ -65,6 +65,7 @@ impl Ground {
             events: self.events.clone(),
             drivers: self.drivers.clone(),
             launcher: Launcher::new(dockplugd().to_owned(), runc, self.exec().runtime()),
+            hosts: Arc::default(),
             live_restore: self.live_restore,
             limits: layer::Limits::default(),
             version: "0.0.0-test".to_owned(),
