@@ -272,13 +272,16 @@ impl Transfer<'_> {
         source: Source,
         expected: Option<&String>,
     ) -> Result<Option<Blob>> {
-        let (input, here, half) = match source {
+        let (input, download, here, half) = match source {
             Source::Here(blob) => {
                 let (file, _) = self.inner.parts.content.open_blob(&blob.digest).map_err(Error::Content)?;
-                (Input::File(file), Some(blob), Arc::new(AtomicBool::new(true)))
+                (Input::File(file), None, Some(blob), Arc::new(AtomicBool::new(true)))
             }
             Source::Arriving(pending, half) => match pending.opened().await {
-                Some(follower) => (Input::Follower(follower), None, half),
+                Some(follower) => {
+                    let download = follower.watch();
+                    (Input::Follower(follower), Some(download), None, half)
+                }
                 // It was told why.
                 None => return Ok(None),
             },
@@ -287,7 +290,13 @@ impl Transfer<'_> {
         let reader = Counted { input, report: self.report.clone(), digest, read_bytes: 0, size_bytes: size };
         let (rootfs, limits) = (Arc::clone(&self.rootfs), self.inner.parts.limits);
         let unpacked = blocking(move || {
-            layer::unpack(reader, &rootfs, &limits).map_err(|source| Error::Unpack { digest, source })
+            layer::unpack(reader, &rootfs, &limits).map_err(|source| {
+                // What is damaged may be not what the manifest names: then its digest tells more, and is told first.
+                if let Some(download) = download.filter(|_| source.may_be_damage()) {
+                    download.until_over();
+                }
+                Error::Unpack { digest, source }
+            })
         });
         let DiffId(got) = unpacked.await?;
         // dockerd 20.10 lists the digest of the compressed layer, which was compared already.
