@@ -20,24 +20,24 @@ demo: build ## The whole story in one go: a real plugin made, enabled, used, rem
 	@compat-tests/demo
 
 test: ## Everything that is proven: formatting, lints, documentation, unit and end-to-end tests.
-	@$(SETUP) build run demo
+	@$(SETUP) build run demo test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked
 
 check: ## Quick: formatting, lints, unit tests.
-	@$(SETUP) build run
+	@$(SETUP) build run demo test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked --lib
 
 oracle: ## Runs the end-to-end tests against a real dockerd: what they claim, it does.
-	@$(SETUP) build run demo peer
+	@$(SETUP) build run demo test peer
 	. compat-tests/setup/path; COMPAT_DAEMON=dockerd $(CARGO) $(AS_ROOT) test --locked --test compat
 
 bench: ## Measures dockplugd and dockerd side by side; a few minutes, one table.
-	@$(SETUP) build run demo peer
+	@$(SETUP) build run demo test peer
 	$(CARGO) build --release --locked --bin dockplugd --example bench
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) run --release --locked --quiet --example bench
 
