@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use super::cli::Docker;
 use super::http::{Answer, Http};
 use super::plugin::Context;
-use super::{process, until};
+use super::{patiently, process, until};
 
 /// Which daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,7 +260,7 @@ impl Daemon {
             for pid in process::family(ours) {
                 process::send(pid, Signal::SIGKILL);
             }
-            until("a left-over process is gone", || (!process::lives(ours)).then_some(()));
+            let _ = patiently(|| (!process::lives(ours)).then_some(()));
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut points: Vec<&str> = mounts.lines().filter_map(|l| l.split(' ').nth(4)).collect();
@@ -285,14 +285,9 @@ impl Drop for Daemon {
         if let Some(child) = &self.child {
             process::send(self_pid(child), Signal::SIGTERM);
         }
-        // No `until` here: a panic while a panic unwinds would hide the first one.
         if let Some(mut child) = self.child.take() {
-            for _ in 0..5_000 {
-                if !matches!(child.try_wait(), Ok(None)) {
-                    break;
-                }
-                thread::sleep(std::time::Duration::from_millis(2));
-            }
+            // A panic while a panic unwinds would hide the first one.
+            let _ = patiently(|| child.try_wait().ok().flatten());
             let _ = child.kill();
             let _ = child.wait();
         }
