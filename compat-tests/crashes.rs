@@ -34,7 +34,7 @@ fn attempt(http: &Http, method: &str, target: &str, content_type: &str, body: &[
 }
 
 /// Numbers without an order to speak of, the same in every run.
-fn scatter(seed: u32) -> u32 {
+pub(crate) fn scatter(seed: u32) -> u32 {
     let mut x = seed.wrapping_mul(2_654_435_761).wrapping_add(0x9e37_79b9);
     x ^= x << 13;
     x ^= x >> 17;

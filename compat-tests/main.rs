@@ -1,8 +1,8 @@
 //! The end-to-end tests: what a client sees of a running daemon, over the stock docker CLI and over raw HTTP.
 //!
 //! Each test starts a daemon of its own. By default that is dockplugd; with `COMPAT_DAEMON=dockerd` the same tests
-//! run against a real dockerd, which keeps them honest (`make oracle`). They need root, runc, rclone, fuse3 and a
-//! docker CLI: `make test` brings them.
+//! run against a real dockerd, which keeps them honest (`make oracle`). They need root, runc, rclone, fuse3,
+//! docker-registry, skopeo, openssl, ip and a docker CLI: `make test` brings them.
 
 #[cfg(test)]
 mod support;
@@ -25,6 +25,22 @@ mod plugin_life;
 mod plugin_world;
 #[cfg(test)]
 mod rclone;
+#[cfg(test)]
+mod registry_auth;
+#[cfg(test)]
+mod registry_crashes;
+#[cfg(test)]
+mod registry_exchange;
+#[cfg(test)]
+mod registry_hostile;
+#[cfg(test)]
+mod registry_install;
+#[cfg(test)]
+mod registry_round_trip;
+#[cfg(test)]
+mod registry_skopeo;
+#[cfg(test)]
+mod registry_upgrade;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]

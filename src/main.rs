@@ -19,9 +19,6 @@ fn main() -> ExitCode {
     if let Some(code) = dockplug::runtime::monitor::dispatch() {
         return code;
     }
-    if let Some(code) = dockplug::runtime::monitor::dispatch() {
-        return code;
-    }
     let args = Args::parse();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,

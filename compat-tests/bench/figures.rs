@@ -21,7 +21,7 @@ const VOLUMES_EACH: usize = 50;
 const LONG_LIST: usize = 1_000;
 
 /// Seconds an action takes.
-fn seconds(action: impl FnOnce()) -> f64 {
+pub(crate) fn seconds(action: impl FnOnce()) -> f64 {
     let start = Instant::now();
     action();
     start.elapsed().as_secs_f64()
@@ -84,7 +84,7 @@ pub(crate) fn plugins(report: &mut dyn FnMut(Line)) {
 }
 
 /// A context of words drawn at random, which compresses to about a third; and where eight bytes may be changed.
-fn large_context() -> (Vec<u8>, usize) {
+pub(crate) fn large_context() -> (Vec<u8>, usize) {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut draw = || {
         state ^= state << 13;

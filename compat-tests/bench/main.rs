@@ -12,6 +12,7 @@
 
 mod figures;
 mod memory;
+mod registry;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the benchmark needs a part of what the tests share")]
 mod support;
@@ -96,7 +97,7 @@ fn main() {
         versions[0], versions[1]
     )
     .unwrap();
-    for figures in [memory::all, figures::plugins, figures::volumes] {
+    for figures in [memory::all, figures::plugins, registry::all, figures::volumes] {
         figures(&mut |line: Line| {
             writeln!(out, "{}", line.row()).unwrap();
             out.flush().unwrap();

@@ -4,11 +4,19 @@
 //! ends only the processes that it started.
 
 pub(crate) mod archive;
+pub(crate) mod artifact;
+pub(crate) mod certificates;
 pub(crate) mod cli;
 pub(crate) mod daemon;
 pub(crate) mod http;
+pub(crate) mod impostor;
+pub(crate) mod install;
+pub(crate) mod network;
 pub(crate) mod plugin;
 pub(crate) mod process;
+pub(crate) mod registry;
+pub(crate) mod tokens;
+pub(crate) mod wire;
 
 use std::time::{Duration, Instant};
 

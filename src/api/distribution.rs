@@ -14,6 +14,7 @@ use tokio::io::AsyncRead;
 use super::error::{Failure, Result};
 use super::extract::Raw;
 use super::form::Form;
+use super::go_json::{self, Reader};
 use super::{Rooms, progress, reply};
 use crate::oci::Reference;
 use crate::plugins::privilege::Privilege;
@@ -37,7 +38,7 @@ pub(super) async fn privileges(rooms: &Rooms, form: &Form, headers: &HeaderMap) 
 pub(super) async fn pull(rooms: &Rooms, form: &Form, request: Request) -> Result<Response<Body>> {
     let order = order(form, request).await?;
     let name = order.remote.name(form.text("name"))?;
-    let (plugins, called) = (rooms.plugins.clone(), name.clone());
+    let (plugins, called) = (rooms.plugins.clone(), called(&name, form.text("name")));
     let response =
         progress::answer(move |report| async move { plugins.pull(name, order, report).await.map(drop) });
     Ok(named(response.await, &called))
@@ -51,8 +52,10 @@ pub(super) async fn upgrade(
     request: Request,
 ) -> Result<Response<Body>> {
     let order = order(form, request).await?;
-    let called = order.remote.name(&name)?;
+    let called = called(&order.remote.name(&name)?, &name);
     let plugins = rooms.plugins.clone();
+    // An id is fine too; but what is not there is told by its name.
+    let name = if plugins.inspect(&name).is_ok() { name } else { called.clone() };
     let response = progress::answer(move |report| async move { plugins.upgrade(&name, order, report).await });
     Ok(named(response.await, &called))
 }
@@ -107,37 +110,60 @@ async fn order(form: &Form, request: Request) -> Result<Order> {
 
 /// The privileges in a body, read as Go reads them: keys in any case, null for nothing.
 fn consented(body: &[u8]) -> Result<Vec<Privilege>> {
-    let invalid =
-        |reason: &dyn std::fmt::Display| Failure::invalid(format!("failed to parse privileges: {reason}"));
-    let mut documents =
-        serde_json::Deserializer::from_slice(body).into_iter::<Option<Vec<Map<String, Value>>>>();
-    let list = match documents.next() {
-        None => return Err(invalid(&"EOF")),
-        Some(list) => list.map_err(|error| invalid(&error))?.unwrap_or_default(),
+    let invalid = |reason: String| Failure::invalid(format!("failed to parse privileges: {reason}"));
+    let into = |place: &str| format!("value of type {place}");
+    let list = match go_json::read(body, Reader::Decoder).map_err(invalid)? {
+        Value::Null => Vec::new(),
+        Value::Array(list) => list,
+        other => return Err(invalid(go_json::mismatch(&other, &into("types.PluginPrivileges")))),
     };
-    if documents.next().is_some() {
+    let rest = serde_json::Deserializer::from_slice(body).into_iter::<serde::de::IgnoredAny>().nth(1);
+    if rest.is_some() {
         return Err(Failure::invalid("invalid privileges"));
     }
-    let privilege = |fields: Map<String, Value>| {
+    let privilege = |value: Value| {
+        let fields = match value {
+            Value::Null => Map::new(),
+            Value::Object(fields) => fields,
+            other => return Err(go_json::mismatch(&other, &into("types.PluginPrivilege"))),
+        };
         let mut privilege = Privilege { name: String::new(), description: String::new(), value: Vec::new() };
         for (key, value) in fields {
-            match key.to_ascii_lowercase().as_str() {
-                "name" => privilege.name = Option::deserialize(value)?.unwrap_or_default(),
-                "description" => privilege.description = Option::deserialize(value)?.unwrap_or_default(),
-                "value" => privilege.value = Option::deserialize(value)?.unwrap_or_default(),
-                _ => {}
-            }
+            let read = match key.to_ascii_lowercase().as_str() {
+                "name" => text(&value).map(|text| privilege.name = text),
+                "description" => text(&value).map(|text| privilege.description = text),
+                "value" => texts(&value).map(|texts| privilege.value = texts),
+                _ => Some(()),
+            };
+            read.ok_or_else(|| {
+                go_json::mismatch(&value, &format!("struct field PluginPrivilege.{key} of type string"))
+            })?;
         }
         Ok(privilege)
     };
-    let privileges: std::result::Result<_, serde_json::Error> = list.into_iter().map(privilege).collect();
-    privileges.map_err(|error| invalid(&error))
+    list.into_iter().map(privilege).collect::<std::result::Result<_, String>>().map_err(invalid)
+}
+
+fn text(value: &Value) -> Option<String> {
+    Option::<String>::deserialize(value).ok().map(Option::unwrap_or_default)
+}
+
+fn texts(value: &Value) -> Option<Vec<String>> {
+    Option::<Vec<String>>::deserialize(value).ok().map(Option::unwrap_or_default)
+}
+
+/// What dockerd says that a plugin is called: as it was typed, if all of it was.
+fn called(name: &Reference, typed: &str) -> String {
+    match typed.parse::<Reference>() {
+        Ok(reference) if reference.tag().is_some() => typed.to_owned(),
+        Ok(_) | Err(_) => name.familiar(),
+    }
 }
 
 /// dockerd tells the name also when it fails.
-fn named(response: Result<Response<Body>>, name: &Reference) -> Response<Body> {
+fn named(response: Result<Response<Body>>, name: &str) -> Response<Body> {
     let mut response = response.unwrap_or_else(IntoResponse::into_response);
-    if let Ok(name) = HeaderValue::try_from(name.familiar()) {
+    if let Ok(name) = HeaderValue::try_from(name) {
         response.headers_mut().insert(PLUGIN_NAME, name);
     }
     response
@@ -157,6 +183,8 @@ mod tests {
         assert_eq!(read(r#"[{"Name":"x","Value":null}]"#).unwrap()[0].value, Vec::<String>::new());
         assert_eq!(read(""), Err("failed to parse privileges: EOF".to_owned()));
         assert_eq!(read("[] []"), Err("invalid privileges".to_owned()));
+        let wrong = "failed to parse privileges: invalid character 'x' looking for beginning of value";
+        assert_eq!(read("x"), Err(wrong.to_owned()));
         for bad in ["{}", "[1]", r#"[{"Name":1}]"#, "["] {
             assert!(read(bad).unwrap_err().starts_with("failed to parse privileges: "), "{bad}");
         }

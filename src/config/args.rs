@@ -64,7 +64,7 @@ pub struct Args {
     #[arg(long = "add-runtime", value_name = "NAME=PATH")]
     pub runtimes: Vec<String>,
 
-    /// Talk to a registry, host[:port] or a network as 10.0.0.0/8, without a valid certificate, or in the clear;
+    /// Talk to a registry, as HOST, HOST:PORT or a network like 10.0.0.0/8, without a valid certificate, or in the clear;
     /// repeatable; loopback always is one
     #[arg(long = "insecure-registry", value_name = "REGISTRY")]
     pub insecure_registries: Vec<String>,

@@ -101,6 +101,28 @@ pub enum Error {
     Thread(#[source] io::Error),
 }
 
+impl Error {
+    /// Whether bytes that were changed on their way could be the reason.
+    pub fn may_be_damage(&self) -> bool {
+        match self {
+            Self::Compression { .. }
+            | Self::Unsupported { .. }
+            | Self::Header { .. }
+            | Self::Entry { .. }
+            | Self::CutOff { .. }
+            | Self::Place { .. } => true,
+            Self::Source(_)
+            | Self::Write { .. }
+            | Self::Limit { .. }
+            | Self::NoRootfs
+            | Self::NoConfig
+            | Self::Config { .. }
+            | Self::Blob(_)
+            | Self::Thread(_) => false,
+        }
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {

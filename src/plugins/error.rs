@@ -236,6 +236,14 @@ pub enum Error {
         /// What is listed.
         expected: String,
     },
+    /// A configuration that lists other layers than the manifest.
+    #[error("the manifest has {layers} layers, the configuration lists {diff_ids} diff_ids")]
+    Layers {
+        /// How many the manifest has.
+        layers: usize,
+        /// How many are listed.
+        diff_ids: usize,
+    },
     /// What is loaded is no saved plugin.
     #[error("the archive is no OCI image layout of a plugin: {problem}")]
     Archive {
@@ -282,6 +290,7 @@ impl Classified for Error {
             | Self::ForeignLayer { .. }
             | Self::MissingLayer { .. }
             | Self::Archive { .. }
+            | Self::Layers { .. }
             | Self::DiffId { .. }
             // The source is the client's request.
             | Self::Layer(layer::Error::Source(_)) => Kind::Invalid,

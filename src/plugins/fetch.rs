@@ -97,9 +97,15 @@ pub(super) async fn fetch(
     rootfs: Root,
     report: &Report,
 ) -> Result<Fetched> {
+    let diff_ids =
+        described.config.rootfs.as_ref().map(|rootfs| rootfs.diff_ids.to_vec()).unwrap_or_default();
+    let layers = &described.manifest.layers;
+    if !diff_ids.is_empty() && diff_ids.len() != layers.len() {
+        return Err(Error::Layers { layers: layers.len(), diff_ids: diff_ids.len() });
+    }
     let transfer = Transfer { inner, session, report, rootfs: Arc::new(rootfs), stop: Stop::default() };
     let (mut sources, mut missing) = (Vec::new(), Vec::new());
-    for layer in &described.manifest.layers {
+    for layer in layers {
         let source = if let Some(blob) = transfer.pinned(layer) {
             report.step(layer.digest, Step::AlreadyHere);
             Source::Here(blob)
@@ -119,8 +125,6 @@ pub(super) async fn fetch(
         let blobs = futures_util::stream::iter(transfers).buffer_unordered(TRANSFERS_MAX);
         blobs.filter_map(std::future::ready).collect::<Vec<_>>().await
     };
-    let diff_ids =
-        described.config.rootfs.as_ref().map(|rootfs| rootfs.diff_ids.to_vec()).unwrap_or_default();
     let (mut layer_blobs, here) = tokio::join!(arriving, transfer.apply(sources, &diff_ids));
     layer_blobs.extend(here);
     if let Some(error) = transfer.stop.error.into_inner() {
@@ -248,14 +252,12 @@ impl Transfer<'_> {
 
     /// Unpacks the layers in their order; a failure stops the others. Gives the blobs that were here before.
     async fn apply(&self, sources: Vec<(&Descriptor, Source)>, diff_ids: &[String]) -> Vec<Blob> {
-        // What does not list one for each layer is no list of these layers.
-        let is_listed = diff_ids.len() == sources.len();
         let mut here = Vec::new();
         for (at, (layer, source)) in sources.into_iter().enumerate() {
             if self.stop.token.is_cancelled() {
                 break;
             }
-            let expected = diff_ids.get(at).filter(|_| is_listed);
+            let expected = diff_ids.get(at);
             match self.unpack(layer, source, expected).await {
                 Ok(blob) => here.extend(blob),
                 Err(error) => self.stop.fail(error),
@@ -270,13 +272,16 @@ impl Transfer<'_> {
         source: Source,
         expected: Option<&String>,
     ) -> Result<Option<Blob>> {
-        let (input, here, half) = match source {
+        let (input, download, here, half) = match source {
             Source::Here(blob) => {
                 let (file, _) = self.inner.parts.content.open_blob(&blob.digest).map_err(Error::Content)?;
-                (Input::File(file), Some(blob), Arc::new(AtomicBool::new(true)))
+                (Input::File(file), None, Some(blob), Arc::new(AtomicBool::new(true)))
             }
             Source::Arriving(pending, half) => match pending.opened().await {
-                Some(follower) => (Input::Follower(follower), None, half),
+                Some(follower) => {
+                    let download = follower.watch();
+                    (Input::Follower(follower), Some(download), None, half)
+                }
                 // It was told why.
                 None => return Ok(None),
             },
@@ -285,7 +290,13 @@ impl Transfer<'_> {
         let reader = Counted { input, report: self.report.clone(), digest, read_bytes: 0, size_bytes: size };
         let (rootfs, limits) = (Arc::clone(&self.rootfs), self.inner.parts.limits);
         let unpacked = blocking(move || {
-            layer::unpack(reader, &rootfs, &limits).map_err(|source| Error::Unpack { digest, source })
+            layer::unpack(reader, &rootfs, &limits).map_err(|source| {
+                // What is damaged may be not what the manifest names: then its digest tells more, and is told first.
+                if let Some(download) = download.filter(|_| source.may_be_damage()) {
+                    download.until_over();
+                }
+                Error::Unpack { digest, source }
+            })
         });
         let DiffId(got) = unpacked.await?;
         // dockerd 20.10 lists the digest of the compressed layer, which was compared already.

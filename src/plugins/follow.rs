@@ -32,6 +32,10 @@ pub(super) struct Follower {
     position: u64,
 }
 
+/// Tells when the writer is done, one way or the other.
+#[derive(Debug)]
+pub(super) struct Watch(Arc<Shared>);
+
 #[derive(Debug, Default)]
 struct Shared {
     state: Mutex<State>,
@@ -43,6 +47,8 @@ struct State {
     available_bytes: u64,
     end: End,
     is_settled: bool,
+    /// The writer is done, and has said what it had to say.
+    is_over: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -91,6 +97,7 @@ impl Drop for Growth {
             if state.end == End::Growing {
                 state.end = End::Broken;
             }
+            state.is_over = true;
         });
     }
 }
@@ -107,6 +114,21 @@ impl Follower {
     /// Whether what is there is what was expected.
     pub(super) fn is_settled(&self) -> bool {
         self.shared.locked().is_settled
+    }
+
+    /// To wait for the writer beside, or after, reading.
+    pub(super) fn watch(&self) -> Watch {
+        Watch(Arc::clone(&self.shared))
+    }
+}
+
+impl Watch {
+    /// Blocks until the writer is done.
+    pub(super) fn until_over(&self) {
+        let mut state = self.0.locked();
+        while !state.is_over {
+            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 

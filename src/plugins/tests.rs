@@ -1,5 +1,6 @@
 //! The manager with real files, real runc and a real plugin.
 
+mod distribution;
 mod ground;
 
 use std::fs;
@@ -89,7 +90,7 @@ async fn a_context_that_is_refused_leaves_nothing() {
     let cases = [
         (Vec::new(), "no rootfs found: EOF"),
         (archive(&[("rootfs/a", b"a")]), "config not found"),
-        (good[..good.len() / 2].to_vec(), "entry \"rootfs/tiny\""),
+        (good[..good.len() / 2].to_vec(), "failed to read \"rootfs/tiny\": unexpected EOF: "),
         (config(b"{nope"), "failed to parse config: "),
         (
             config(br#"{"linux":[]}"#),

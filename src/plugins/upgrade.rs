@@ -21,7 +21,7 @@ use crate::state::{Change, Table};
 
 /// The plugins whose root file systems are being exchanged; the key is the id. What is left here by a crash does no
 /// harm once it was undone.
-const UPGRADES: Table<bool> = Table::new("upgrades");
+pub(super) const UPGRADES: Table<bool> = Table::new("upgrades");
 
 pub(super) async fn upgrade(inner: &Arc<Inner>, selector: &str, order: Order, report: &Report) -> Result<()> {
     let plugin = inner.shelf.find(selector)?;

@@ -86,7 +86,7 @@ async fn what_is_wrong_with_a_plugin_is_told_as_dockerd_tells_it() {
         ("POST", "/plugins/pull?remote=x", "", 400, "failed to parse privileges: EOF"),
         ("POST", "/plugins/pull?remote=x&name=A", "[]", 400, "invalid reference format"),
         ("POST", "/plugins/nope/push", "", 404, "plugin \"nope\" not found"),
-        ("POST", "/plugins/nope/upgrade?remote=x", "[]", 404, "plugin \"nope\" not found"),
+        ("POST", "/plugins/nope/upgrade?remote=x", "[]", 404, "plugin \"nope:latest\" not found"),
         ("GET", "/plugins/nope/get", "", 404, "plugin \"nope\" not found"),
         (
             "POST",

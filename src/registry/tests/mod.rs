@@ -9,6 +9,7 @@ mod process;
 mod proxy;
 mod real;
 mod resume;
+mod strangers;
 mod stub;
 mod token_server;
 mod tokens;
