@@ -20,7 +20,7 @@ demo: build ## The whole story in one go: a real plugin made, enabled, used, rem
 	@compat-tests/demo
 
 test: ## Everything that is proven: formatting, lints, documentation, unit and end-to-end tests.
-	@$(SETUP) build run demo
+	@$(SETUP) build run demo test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
@@ -33,7 +33,7 @@ check: ## Quick: formatting, lints, unit tests.
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked --lib
 
 oracle: ## Runs the end-to-end tests against a real dockerd: what they claim, it does.
-	@$(SETUP) build run demo peer
+	@$(SETUP) build run demo test peer
 	. compat-tests/setup/path; COMPAT_DAEMON=dockerd $(CARGO) $(AS_ROOT) test --locked --test compat
 
 bench: ## Measures dockplugd and dockerd side by side; a few minutes, one table.
