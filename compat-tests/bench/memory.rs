@@ -1,10 +1,10 @@
 //! What the daemons weigh: the proportional memory (PSS) of everything they start, plugins' own processes left out.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::daemon::Daemon;
-use crate::support::process;
+use crate::support::{patiently, process};
 use crate::{Line, Pair, start};
 
 /// How many fresh pairs are weighed.
@@ -49,20 +49,19 @@ fn at_least_a_trace(mebibytes: f64) -> f64 {
     mebibytes.max(0.01)
 }
 
-/// The weight once it has come to rest: a daemon that has just done something collects its garbage for a while.
+/// The weight once it has come to rest, or after a while: a daemon that has just done something collects its garbage.
 fn settled(daemon: &Daemon) -> f64 {
-    let mut last = mebibytes(daemon);
-    let mut steady = 0;
-    // Nothing tells when a heap is at rest, so this looks now and then, for two minutes at most.
-    for _ in 0..240 {
-        std::thread::sleep(LOOK_EVERY);
+    let (mut last, mut looked, mut steady) = (mebibytes(daemon), Instant::now(), 0);
+    let _ = patiently(|| {
+        if looked.elapsed() < LOOK_EVERY {
+            return None;
+        }
+        looked = Instant::now();
         let now = mebibytes(daemon);
         steady = if (now - last).abs() <= STEADY_PART * last { steady + 1 } else { 0 };
         last = now;
-        if steady == STEADY_LOOKS {
-            break;
-        }
-    }
+        (steady == STEADY_LOOKS).then_some(())
+    });
     last
 }
 

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::fs::{self, File};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -19,7 +18,7 @@ use tempfile::TempDir;
 use super::cli::Docker;
 use super::http::{Answer, Http};
 use super::plugin::Context;
-use super::{process, until};
+use super::{patiently, process, until};
 
 /// Which daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,12 +109,14 @@ impl Daemon {
         self.child = Some(
             command.spawn().unwrap_or_else(|e| panic!("starting {}: {e}", self.program.path().display())),
         );
-        until("the daemon listens", || {
+        until("the daemon answers", || {
             let ended = self.child.as_mut().and_then(|c| c.try_wait().ok().flatten());
             assert!(ended.is_none(), "the daemon ended ({ended:?}):\n{}", self.log());
-            UnixStream::connect(self.socket()).ok()
+            // A connect alone may still reach the listener of a killed one, in a child that was just being made.
+            let ping = b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+            let answer = self.http().open().ok()?.exchange("GET", ping).ok()?;
+            (answer.status == 200).then_some(())
         });
-        assert_eq!(self.http().ask("GET", "/_ping").status, 200);
     }
 
     /// SIGKILL: as if the power went, for the daemon alone.
@@ -260,7 +261,7 @@ impl Daemon {
             for pid in process::family(ours) {
                 process::send(pid, Signal::SIGKILL);
             }
-            until("a left-over process is gone", || (!process::lives(ours)).then_some(()));
+            let _ = patiently(|| (!process::lives(ours)).then_some(()));
         }
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let mut points: Vec<&str> = mounts.lines().filter_map(|l| l.split(' ').nth(4)).collect();
@@ -285,14 +286,9 @@ impl Drop for Daemon {
         if let Some(child) = &self.child {
             process::send(self_pid(child), Signal::SIGTERM);
         }
-        // No `until` here: a panic while a panic unwinds would hide the first one.
         if let Some(mut child) = self.child.take() {
-            for _ in 0..5_000 {
-                if !matches!(child.try_wait(), Ok(None)) {
-                    break;
-                }
-                thread::sleep(std::time::Duration::from_millis(2));
-            }
+            // A panic while a panic unwinds would hide the first one.
+            let _ = patiently(|| child.try_wait().ok().flatten());
             let _ = child.kill();
             let _ = child.wait();
         }

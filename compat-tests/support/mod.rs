@@ -27,13 +27,18 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
 ///
 /// # Panics
 /// When there is none within [`PATIENCE`]; `what` is in the message.
-pub(crate) fn until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    patiently(probe).unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain until {what}"))
+}
+
+/// The same, where going without an answer is better than a panic.
+pub(crate) fn patiently<T>(mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(answer) = probe() {
+        let answer = probe();
+        if answer.is_some() || Instant::now() > deadline {
             return answer;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain until {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
 }
