@@ -41,6 +41,14 @@ pub(crate) fn scatter(seed: u32) -> u32 {
     x ^ (x << 5)
 }
 
+/// Waits until the client has begun so many steps, and then for a moment within the one it is at.
+pub(crate) fn until_midway(sent: &AtomicU32, steps: u32, spins: u32) {
+    until("the client is far enough", || (sent.load(Ordering::SeqCst) >= steps).then_some(()));
+    for _ in 0..spins {
+        std::hint::spin_loop();
+    }
+}
+
 #[test]
 fn what_was_acknowledged_survives_being_killed_at_any_moment() {
     let Some(mut daemon) = Daemon::ours() else { return };
@@ -61,11 +69,7 @@ fn what_was_acknowledged_survives_being_killed_at_any_moment() {
                 }
             });
             // At a varying step, and then at a varying moment within it.
-            let target = 1 + scatter(round) % 12;
-            until("the client is far enough", || (sent.load(Ordering::SeqCst) >= target).then_some(()));
-            for _ in 0..scatter(round + 100) % 2_000_000 {
-                std::hint::spin_loop();
-            }
+            until_midway(&sent, 1 + scatter(round) % 12, scatter(round + 100) % 2_000_000);
             daemon.kill();
             dead.store(true, Ordering::SeqCst);
         });
@@ -158,11 +162,7 @@ fn a_setting_is_the_last_acknowledged_or_the_one_under_way() {
                     }
                 }
             });
-            let target = count + 1 + scatter(round) % 20;
-            until("the client is far enough", || (sent.load(Ordering::SeqCst) >= target).then_some(()));
-            for _ in 0..scatter(round + 7) % 500_000 {
-                std::hint::spin_loop();
-            }
+            until_midway(&sent, count + 1 + scatter(round) % 20, scatter(round + 7) % 500_000);
             daemon.kill();
             client.join().unwrap();
         });

@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::crashes::scatter;
+use crate::crashes::{scatter, until_midway};
 use crate::support::archive::Entry;
 use crate::support::daemon::Daemon;
 use crate::support::http::Http;
 use crate::support::install;
 use crate::support::registry::Registry;
-use crate::support::until;
 
 /// How often the daemon is killed in each of the loops.
 const ROUNDS: u32 = 10;
@@ -60,11 +59,7 @@ fn killed_meanwhile(daemon: &mut Daemon, round: u32, client: impl Fn(&Http, u32)
                 client(&http, step);
             }
         });
-        let target = 1 + scatter(round) % 4;
-        until("the client is far enough", || (sent.load(Ordering::SeqCst) >= target).then_some(()));
-        for _ in 0..scatter(round + 100) % 5_000_000 {
-            std::hint::spin_loop();
-        }
+        until_midway(&sent, 1 + scatter(round) % 4, scatter(round + 100) % 5_000_000);
         daemon.kill();
         dead.store(true, Ordering::SeqCst);
     });

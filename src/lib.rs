@@ -4,7 +4,7 @@
 //! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
 //!
 //! ```text
-//! 6 main . 5 app, server . 4 api . 3 plugins, volumes . 2 content, layer, runtime, drivers
+//! 6 main . 5 app, server . 4 api . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers
 //! 1 oci, confine, state, events . 0 error, config, paths
 //! ```
 

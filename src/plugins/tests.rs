@@ -141,16 +141,22 @@ async fn a_plugin_that_cannot_be_read_is_left_alone() {
     assert_eq!(ground.open().inspect("tiny").unwrap().id, id);
 }
 
+/// An enable of `tiny` that waits, its process running.
+async fn being_enabled(plugins: &Plugins) -> (tokio::task::JoinHandle<Result<()>>, State) {
+    let enabling = tokio::spawn({
+        let plugins = plugins.clone();
+        async move { plugins.enable("tiny", Duration::from_mins(30)).await }
+    });
+    let state = observed(plugins, "tiny", |state| state.pid.is_some()).await;
+    (enabling, state)
+}
+
 #[tokio::test]
 async fn the_daemons_end_interrupts_an_enable() {
     let ground = Ground::new();
     let plugins = ground.open();
     create(&plugins, "tiny", tiny("silent")).await.unwrap();
-    let enabling = tokio::spawn({
-        let plugins = plugins.clone();
-        async move { plugins.enable("tiny", Duration::from_mins(30)).await }
-    });
-    let state = observed(&plugins, "tiny", |state| state.pid.is_some()).await;
+    let (enabling, state) = being_enabled(&plugins).await;
     plugins.shutdown().await;
     let expected = "dockplugd is shutting down and starts no plugin";
     assert_eq!(text(enabling.await.unwrap()), expected);
@@ -253,11 +259,7 @@ async fn force_ends_an_enable_that_waits_for_ever() {
     let ground = Ground::new();
     let plugins = ground.open();
     create(&plugins, "tiny", tiny("silent")).await.unwrap();
-    let enabling = tokio::spawn({
-        let plugins = plugins.clone();
-        async move { plugins.enable("tiny", Duration::from_mins(30)).await }
-    });
-    let state = observed(&plugins, "tiny", |state| state.pid.is_some()).await;
+    let (enabling, state) = being_enabled(&plugins).await;
     assert_eq!(state.status, Status::Starting);
     assert!(!plugins.inspect("tiny").unwrap().enabled);
     plugins.remove("tiny", true).await.unwrap();
