@@ -290,7 +290,8 @@ impl Session {
         let (from, to) = range.trim().trim_start_matches("bytes=").split_once('-')?;
         let to: u64 = to.parse().ok()?;
         let offset = if to == 0 { 0 } else { to.checked_add(1)? };
-        if from != "0" || offset > size {
+        // With nothing there, there is nothing to go on with: docker-registry may say so and then refuse this very upload.
+        if from != "0" || offset == 0 || offset > size {
             return None;
         }
         Some((Upload::begun(&answer).ok()?, offset))
