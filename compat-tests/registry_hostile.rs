@@ -302,8 +302,7 @@ fn a_layer_reaches_nothing_outside() {
 #[test]
 fn a_layer_that_is_a_bomb_is_refused_with_its_name() {
     let Some(victim) = Victim::ours() else { return };
-    // More entries than any plugin has, in very little gzip: one member, again and again. A bomb of bytes would have to
-    // go off on this machine's disk, so that one is left to the tests of the layer room, with a smaller limit.
+    // More entries than any plugin has, in very little gzip: one member, again and again.
     let member = artifact::gzip(&archive::header(&Entry::directory("d")).repeat(2_048));
     let layer = member.repeat(500);
     let artifact = with_layer(b"never reached", layer);
@@ -312,6 +311,15 @@ fn a_layer_that_is_a_bomb_is_refused_with_its_name() {
     let name = &digest["sha256:".len()..][..12];
     let error = victim.refuses("a bomb", &impostor, &[name]);
     assert!(error.contains("more than 1000000 entries"), "{error}");
+
+    // One entry that says it has 20 GiB: refused for what it says, nothing of it has come.
+    let header = archive::header(&Entry::file("bomb", b"").claiming(20 << 30));
+    let artifact = with_layer(b"never reached", artifact::gzip(&header));
+    let impostor = Impostor::start(&[("team/x:v1", &artifact)], |_| None);
+    let digest = artifact.layers[0].digest();
+    let error = victim.refuses("a bomb", &impostor, &[&digest["sha256:".len()..][..12], "bomb"]);
+    assert!(error.contains("21474836480 bytes"), "{error}");
+    assert!(error.contains("that an archive may unpack to"), "{error}");
 }
 
 #[test]

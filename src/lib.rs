@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod app;
+pub mod commands;
 pub mod config;
 pub mod confine;
 pub mod content;

@@ -1,10 +1,12 @@
-//! `dockplugd`: configuration, log, build, serve, drain.
+//! `dockplugd`: configuration, log, build, serve, drain. Or, with a command, a client of one that runs.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use dockplug::app::{self, App};
+use dockplug::commands;
+use dockplug::config::command::Command;
 use dockplug::config::{Args, Config};
 use dockplug::error::chain;
 
@@ -19,8 +21,12 @@ fn main() -> ExitCode {
     if let Some(code) = dockplug::runtime::monitor::dispatch() {
         return code;
     }
-    let args = Args::parse();
-    match run(&args) {
+    let mut args = Args::parse();
+    let done = match args.command.take() {
+        Some(command) => ask(&args, command),
+        None => run(&args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Nothing can be done if even this cannot be written.
@@ -28,6 +34,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A command: one thread, one question.
+fn ask(args: &Args, command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    let host = args.daemon()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(commands::run(command, host))?)
 }
 
 fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {

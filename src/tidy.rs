@@ -15,7 +15,7 @@ const RANKS: [&[&str]; 9] = [
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
     &["api"],
-    &["server"],
+    &["server", "commands"],
     &["app"],
     &["main"],
 ];

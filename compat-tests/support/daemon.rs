@@ -63,6 +63,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
+    /// Our program, whatever the suite runs against: for its commands.
+    pub(crate) fn program_of_ours() -> PathBuf {
+        Program::Dockplugd.path()
+    }
+
     /// Starts the daemon the suite runs against, and waits until it answers.
     pub(crate) fn start() -> Self {
         Self::start_as(Program::chosen(), &[])

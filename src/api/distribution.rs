@@ -29,9 +29,24 @@ const PLUGIN_NAME: HeaderName = HeaderName::from_static("docker-plugin-name");
 /// `GET /plugins/privileges?remote=`
 pub(super) async fn privileges(rooms: &Rooms, form: &Form, headers: &HeaderMap) -> Result<Response<Body>> {
     let remote = Remote::parse(form.text("remote"))?;
-    let privileges = rooms.plugins.privileges(&remote, credentials(headers)).await?;
+    Ok(told(rooms.plugins.privileges(&remote, credentials(headers)).await?))
+}
+
+/// `POST /plugins/privileges`, ours: the same of a tar from [`save`]. The header tells the name it would get.
+pub(super) async fn privileges_of(
+    rooms: &Rooms,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<Response<Body>> {
+    let (name, privileges) = rooms.plugins.privileges_of(body).await?;
+    Ok(match name {
+        Some(name) => named(Ok(told(privileges)), &name.familiar()),
+        None => told(privileges),
+    })
+}
+
+fn told(privileges: Vec<Privilege>) -> Response<Body> {
     // Go's list that was never filled.
-    Ok(reply::ok(&Some(privileges).filter(|privileges| !privileges.is_empty())))
+    reply::ok(&Some(privileges).filter(|privileges| !privileges.is_empty()))
 }
 
 /// `POST /plugins/pull?remote=&name=`

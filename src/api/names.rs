@@ -37,6 +37,8 @@ pub(super) enum Action {
     Save(String),
     /// `POST /plugins/load`, which dockerd does not have.
     Load,
+    /// `POST /plugins/privileges`, which dockerd does not have.
+    PrivilegesOf,
 }
 
 impl Action {
@@ -55,6 +57,7 @@ impl Action {
             ("POST", "pull") if whole => Ok(Self::Pull),
             ("POST", "create") if whole => Ok(Self::Create),
             ("POST", "load") if whole => Ok(Self::Load),
+            ("POST", "privileges") if whole => Ok(Self::PrivilegesOf),
             _ if whole => Err(Failure::page_not_found()),
             ("GET", "json") => of(Self::Inspect),
             ("GET", "get") => of(Self::Save),
@@ -87,6 +90,7 @@ mod tests {
             ("POST", "create", Action::Create),
             ("GET", "me/p/get", Action::Save("me/p".into())),
             ("POST", "load", Action::Load),
+            ("POST", "privileges", Action::PrivilegesOf),
             ("POST", "create/set", Action::Set("create".into())),
             ("POST", "me/p/disable", Action::Disable("me/p".into())),
             ("POST", "me/p/push", Action::Push("me/p".into())),
@@ -114,7 +118,6 @@ mod tests {
             ("GET", "pull"),
             ("POST", "p"),
             ("POST", "p/json"),
-            ("POST", "privileges"),
             ("POST", "enable"),
             ("PUT", "p/set"),
             ("HEAD", "p/json"),

@@ -113,6 +113,7 @@ pub(super) async fn act(
         Action::Privileges => return distribution::privileges(&rooms, &form, request.headers()).await,
         Action::Pull => return distribution::pull(&rooms, &form, request).await,
         Action::Save(name) => return distribution::save(&rooms, &name).await,
+        Action::PrivilegesOf => return distribution::privileges_of(&rooms, stream(request)).await,
         Action::Load => return distribution::load(&rooms, &form, stream(request)).await,
         Action::Push(name) => return distribution::push(&rooms, name, request.headers()).await,
     }

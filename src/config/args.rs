@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
+use super::command::Command;
+
 /// Docker's managed plugins and volumes, for any engine, without dockerd.
 ///
 /// dockplugd answers the Docker Engine API on a socket: /plugins and /volumes, from the stock docker CLI and the
 /// SDKs. It needs root, and a program that speaks runc's command line.
 #[allow(clippy::doc_markdown, reason = "these lines are what --help prints")]
 #[derive(Debug, Clone, Default, clap::Parser)]
-#[command(name = "dockplugd", version, disable_version_flag = true, after_help = EXAMPLES)]
+#[command(name = "dockplugd", version, disable_help_subcommand = true, subcommand_help_heading = "Commands, which ask a running daemon", disable_version_flag = true, after_help = EXAMPLES)]
 pub struct Args {
     /// Where to listen: unix://PATH, tcp://HOST:PORT or fd:// (sockets from the service manager); repeatable
-    /// [default: unix:///var/run/docker.sock]
-    #[arg(short = 'H', long = "host", value_name = "ADDRESS")]
+    /// [default: unix:///var/run/docker.sock]; for a command, whom to ask [default: $DOCKER_HOST]
+    #[arg(short = 'H', long = "host", value_name = "ADDRESS", global = true)]
     pub hosts: Vec<String>,
 
     /// Directory of what must survive a reboot: plugins, volumes, state [default: /var/lib/dockplug]
@@ -80,6 +82,10 @@ pub struct Args {
     /// Print the version
     #[arg(short = 'v', long, action = clap::ArgAction::Version)]
     pub version: Option<bool>,
+
+    #[allow(missing_docs, reason = "its variants say what they are, here and in --help")]
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 /// What `--help` ends with.
@@ -148,6 +154,7 @@ mod tests {
             registry_mirrors: vec!["m".into()],
             engine: Some("none".into()),
             version: None,
+            command: None,
         };
         let flags = Args::command()
             .get_arguments()

@@ -25,6 +25,10 @@ pub enum Error {
     Conflicts { file: PathBuf, conflicts: String },
     #[error(transparent)]
     Host(#[from] InvalidHost),
+    #[error("{flags} is for the daemon, not for a command that asks one")]
+    NotForACommand { flags: String },
+    #[error("a command asks one daemon: give -H once, as unix://PATH or tcp://HOST:PORT")]
+    NotOneHost,
     #[error("invalid logging level: {0:?}: expected trace, debug, info, warn, error or fatal")]
     NotALevel(String),
     #[error("invalid log format: {0:?}: expected text or json")]
@@ -54,6 +58,8 @@ impl Classified for Error {
             | Self::UnknownKeys { .. }
             | Self::Conflicts { .. }
             | Self::Host(_)
+            | Self::NotForACommand { .. }
+            | Self::NotOneHost
             | Self::NotALevel(_)
             | Self::NotAFormat(_)
             | Self::NotARuntime(_)

@@ -5,6 +5,7 @@
 //! error are dockerd's (moby `daemon/config/config.go`). It knows no room and opens nothing but that file.
 
 mod args;
+pub mod command;
 mod error;
 mod file;
 mod host;

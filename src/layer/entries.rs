@@ -225,7 +225,14 @@ impl Entries {
         }
         // Extended headers may have changed the size.
         self.open_content(&header)?;
-        let size = self.remaining;
+        let (size, room) = (self.remaining, self.input.room_bytes());
+        if size > room {
+            // A bomb is refused by what it says, before a byte of it is written.
+            let limit = self.limits.unpacked_max_bytes;
+            let problem =
+                format!("{size} bytes, but {room} are left of the {limit} that an archive may unpack to");
+            return Err(Error::Entry { entry: show(&header.name), problem: problem.into() });
+        }
         resolve(header, xattrs, size)
     }
 

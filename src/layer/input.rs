@@ -94,6 +94,12 @@ impl Input {
         self.buffer.get(start..self.position).unwrap_or_default()
     }
 
+    /// How many more bytes may come, those that wait here included.
+    pub(super) fn room_bytes(&self) -> u64 {
+        let waiting = u64::try_from(self.buffer.len() - self.position).unwrap_or_default();
+        self.max_bytes.saturating_sub(self.total_bytes) + waiting
+    }
+
     /// Reads up to `target.len()` bytes; fewer only at the end.
     pub(super) fn read(&mut self, target: &mut [u8]) -> Result<usize> {
         let mut done = 0;

@@ -17,6 +17,11 @@ pub(super) async fn remains(inner: &Arc<Inner>, id: &PluginId) {
     if let Err(error) = removed.await {
         tracing::warn!(%id, error = chain(&error), "cannot remove all of a plugin; the next start tries again");
     }
+    unneeded(inner).await;
+}
+
+/// Removes the blobs that nobody needs, as [`blobs`], and does not fail.
+pub(super) async fn unneeded(inner: &Arc<Inner>) {
     let collecting = Arc::clone(inner);
     if let Err(error) = blocking(move || blobs(&collecting)).await {
         tracing::warn!(error = chain(&error), "cannot remove all blobs that nobody needs");

@@ -262,6 +262,18 @@ impl Plugins {
         offline::save(&self.0, selector).await
     }
 
+    /// What the plugin in such a tar asks for, and the name the tar gives it, if it gives one. Nothing is installed.
+    ///
+    /// # Errors
+    /// [`Error::Archive`]; whatever is wrong with the configuration in it.
+    pub async fn privileges_of(
+        &self,
+        body: impl AsyncRead + Send + Unpin + 'static,
+    ) -> Result<(Option<Reference>, Vec<Privilege>)> {
+        let inner = Arc::clone(&self.0);
+        detached(async move { offline::privileges(&inner, body).await }).await
+    }
+
     /// Installs a plugin from such a tar, under the name in it unless `alias` is given, with the consent that
     /// [`Plugins::pull`] wants. It is durable when this returns.
     ///

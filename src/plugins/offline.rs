@@ -91,6 +91,22 @@ pub(super) async fn save(inner: &Arc<Inner>, selector: &str) -> Result<Saved> {
     Ok(receive)
 }
 
+/// What the plugin in an archive asks for, and the whole name the archive gives it. Nothing is installed.
+pub(super) async fn privileges(
+    inner: &Arc<Inner>,
+    body: impl AsyncRead + Send + Unpin + 'static,
+) -> Result<(Option<Reference>, Vec<Privilege>)> {
+    let (parts, body) = (Arc::clone(inner), SyncIoBridge::new(body));
+    let unpacked = blocking(move || read(&parts.parts, body)).await;
+    // The blobs are let go here, before they are collected.
+    let asked = unpacked.and_then(|unpacked| {
+        let name = unpacked.name.as_deref().map(|name| Remote::parse(name)?.name("")).transpose()?;
+        Ok((name, privilege::required(&unpacked.described.config)))
+    });
+    collect::unneeded(inner).await;
+    asked
+}
+
 pub(super) async fn load(
     inner: &Arc<Inner>,
     alias: &str,

@@ -114,6 +114,21 @@ impl Hosts {
         self
     }
 
+    /// The networks whose registries are trusted without proof, as `10.0.0.0/8`.
+    pub fn insecure_networks(&self) -> impl Iterator<Item = String> {
+        self.insecure_networks.iter().map(ToString::to_string)
+    }
+
+    /// The registries that are trusted without proof by their names, `host[:port]`.
+    pub fn insecure_names(&self) -> impl Iterator<Item = &str> {
+        self.insecure_names.iter().map(String::as_str)
+    }
+
+    /// The mirrors of docker.io as URLs that end in a slash, the first one to ask first.
+    pub fn mirrors(&self) -> impl Iterator<Item = String> {
+        self.mirrors.iter().map(|mirror| format!("{}/", mirror.origin()))
+    }
+
     /// The endpoints for `domain` (of a reference, or of `docker login`), in the order to try them. `insecure` says
     /// what [`Hosts::is_insecure`] found for it.
     pub fn endpoints(&self, domain: &str, access: Access, insecure: bool) -> Vec<Endpoint> {

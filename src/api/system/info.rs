@@ -15,6 +15,7 @@ use super::Facts;
 use crate::api::error::Result;
 use crate::api::version::ApiVersion;
 use crate::api::{Rooms, VERSION, plugins, reply};
+use crate::registry::{DOCKER_IO, Hosts};
 
 /// Docker's `Info`, as far as there is something to tell; the rest is in [`zeros`].
 #[derive(Debug, Serialize)]
@@ -87,7 +88,7 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
         os_type: "linux",
         architecture: &machine.architecture,
         index_server_address: "https://index.docker.io/v1/",
-        registry_config: registry_config(version),
+        registry_config: registry_config(&rooms.hosts, version),
         processors: machine.processors,
         mem_total: machine.memory_bytes,
         docker_root_dir: &facts.data_root,
@@ -139,9 +140,17 @@ fn commit(version: ApiVersion) -> Value {
     }
 }
 
-/// No registry is configured; until API 1.47 two fields more said so.
-fn registry_config(version: ApiVersion) -> Value {
-    let mut config = json!({ "InsecureRegistryCIDRs": [], "IndexConfigs": {}, "Mirrors": [] });
+/// How registries are reached; until API 1.47 two fields more.
+fn registry_config(hosts: &Hosts, version: ApiVersion) -> Value {
+    let mirrors: Vec<_> = hosts.mirrors().collect();
+    let index = |name: &str, mirrors: &[String], is_official: bool| json!({ "Name": name, "Mirrors": mirrors, "Secure": is_official, "Official": is_official });
+    let mut indexes = BTreeMap::from([(DOCKER_IO, index(DOCKER_IO, &mirrors, true))]);
+    // That localhost is one of them nobody has configured.
+    let named = hosts.insecure_names().filter(|name| *name != "localhost");
+    indexes.extend(named.map(|name| (name, index(name, &[], false))));
+    let networks: Vec<_> = hosts.insecure_networks().collect();
+    let mut config =
+        json!({ "InsecureRegistryCIDRs": networks, "IndexConfigs": indexes, "Mirrors": mirrors });
     if version < ApiVersion::v1(47) {
         config["AllowNondistributableArtifactsCIDRs"] = Value::Null;
         config["AllowNondistributableArtifactsHostnames"] = Value::Null;
@@ -170,8 +179,25 @@ mod tests {
         let keys = |value: Value| value.as_object().unwrap().len();
         let (old, new) = (ApiVersion::v1(46), ApiVersion::v1(51));
         assert_eq!(keys(zeros(old)), keys(zeros(new)) + 2);
-        assert_eq!(keys(registry_config(old)), keys(registry_config(new)) + 2);
+        let hosts = Hosts::default();
+        assert_eq!(keys(registry_config(&hosts, old)), keys(registry_config(&hosts, new)) + 2);
         assert_eq!(commit(old)["Expected"], UNKNOWN_COMMIT);
         assert_eq!(commit(new)["Expected"], Value::Null);
+    }
+
+    #[test]
+    fn registries_are_told_as_they_were_configured() {
+        let own = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+        let hosts = Hosts::new(&own(&["10.0.0.0/8", "reg.lan:5000"]), &own(&["https://m.example"])).unwrap();
+        let told = registry_config(&hosts, ApiVersion::v1(51));
+        assert_eq!(told["InsecureRegistryCIDRs"], json!(["127.0.0.0/8", "::1/128", "10.0.0.0/8"]));
+        assert_eq!(told["Mirrors"], json!(["https://m.example/"]));
+        let index = |name: &str| told["IndexConfigs"][name].clone();
+        let official =
+            json!({"Name": "docker.io", "Mirrors": ["https://m.example/"], "Secure": true, "Official": true});
+        assert_eq!(index("docker.io"), official);
+        let insecure = json!({"Name": "reg.lan:5000", "Mirrors": [], "Secure": false, "Official": false});
+        assert_eq!(index("reg.lan:5000"), insecure);
+        assert_eq!(told["IndexConfigs"].as_object().unwrap().len(), 2);
     }
 }

@@ -199,7 +199,14 @@ fn limits_hold() {
     let limits = Limits { unpacked_max_bytes: 1 << 20, ..Limits::default() };
     let header = Tar::default().raw(b'0', b"a", b"", b"", |header| header.set_size(1 << 30)).unended();
     let result = unpack(Cursor::new(header).chain(std::io::repeat(0)), &place.root(), &limits);
-    assert_eq!(invalid(result), "the archive has more than 1048576 bytes when unpacked");
+    let text = invalid(result);
+    assert!(text.starts_with("entry \"a\": 1073741824 bytes, but 104"), "{text}");
+    assert!(text.ends_with(" are left of the 1048576 that an archive may unpack to"), "{text}");
+    // Nothing claims too much, and all of it together is.
+    let entry = Tar::default().file("x", &[0; 4096]).unended();
+    let endless = Endless { block: entry, position: 0 };
+    let text = invalid(unpack(endless, &place.root(), &limits));
+    assert!(text.contains("1048576"), "{text}");
     let trailer = Cursor::new(Tar::default().end()).chain(std::io::repeat(0));
     invalid(unpack(trailer, &place.root(), &limits));
     let limits = Limits { entries_max: 5000, ..Limits::default() };

@@ -15,7 +15,7 @@ async fn a_proxy_from_the_environment_is_asked_for_other_hosts() {
         _ => Reply::ok(&[], "{}"),
     })
     .await;
-    let url = format!("http://{}", proxy.host);
+    let url = format!("http://ann:secret@{}", proxy.host);
     let run = tokio::task::spawn_blocking(move || {
         Command::new(std::env::current_exe().unwrap())
             .args(["--exact", INSIDE, "--ignored"])
@@ -33,6 +33,11 @@ async fn a_proxy_from_the_environment_is_asked_for_other_hosts() {
         proxy.lines(),
         ["CONNECT registry.invalid:443", "GET http://registry.invalid/v2/a/manifests/latest"]
     );
+    // ann:secret
+    for request in proxy.requests() {
+        assert_eq!(request.header("proxy-authorization"), Some("Basic YW5uOnNlY3JldA=="), "{}", request.line);
+        assert_eq!(request.header("authorization"), None, "{}", request.line);
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,30 @@
+//! The commands: what `dockplugd` does besides being the daemon, as a client of a running one.
+//!
+//! One command is one file. They know the API's paths and shapes, as any client does, and no room of the daemon.
+
+mod connection;
+mod error;
+mod load;
+mod progress;
+mod save;
+
+use crate::config::Host;
+use crate::config::command::Command;
+
+use connection::Daemon;
+pub use error::Error;
+
+/// The result of a command.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Does what was typed, asking `host`.
+///
+/// # Errors
+/// [`Error`]: nobody answers there, the daemon says no, or a file cannot be read or written.
+pub async fn run(command: Command, host: Host) -> Result<()> {
+    let daemon = Daemon::new(host);
+    match command {
+        Command::Save(save) => save::save(&daemon, &save).await,
+        Command::Load(load) => load::load(&daemon, load).await,
+    }
+}
