@@ -24,6 +24,8 @@ mod offline;
 #[cfg(test)]
 mod plugin_life;
 #[cfg(test)]
+mod plugin_logs;
+#[cfg(test)]
 mod plugin_world;
 #[cfg(test)]
 mod rclone;

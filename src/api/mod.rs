@@ -12,6 +12,8 @@ mod extract;
 mod filters;
 mod form;
 mod go_json;
+mod logs;
+mod moment;
 mod names;
 mod plugins;
 mod progress;

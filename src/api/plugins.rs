@@ -16,6 +16,7 @@ use super::error::{Failure, Result};
 use super::extract::Json;
 use super::filters::Filters;
 use super::form::Form;
+use super::logs;
 use super::names::Action;
 use super::version::ApiVersion;
 use super::{Rooms, reply};
@@ -112,6 +113,7 @@ pub(super) async fn act(
         }
         Action::Privileges => return distribution::privileges(&rooms, &form, request.headers()).await,
         Action::Pull => return distribution::pull(&rooms, &form, request).await,
+        Action::Logs(name) => return logs::logs(&rooms, &form, &name, version).await,
         Action::Save(name) => return distribution::save(&rooms, &name).await,
         Action::PrivilegesOf => return distribution::privileges_of(&rooms, stream(request)).await,
         Action::Load => return distribution::load(&rooms, &form, stream(request)).await,

@@ -135,6 +135,15 @@ pub enum Error {
         #[source]
         source: confine::Error,
     },
+    /// The log of a plugin.
+    #[error("cannot read the log of plugin {name}")]
+    Log {
+        /// Its name.
+        name: String,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
     /// A directory of ours.
     #[error("{doing} {}", path.display())]
     Io {
@@ -315,6 +324,7 @@ impl Classified for Error {
             | Self::Runtime(_)
             | Self::Driver(_)
             | Self::Directory { .. }
+            | Self::Log { .. }
             | Self::Io { .. }
             | Self::Store { .. }
             | Self::Mounts { .. }
