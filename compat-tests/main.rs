@@ -20,6 +20,8 @@ mod filters;
 #[cfg(test)]
 mod hostile_contexts;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod plugin_life;
@@ -49,6 +51,8 @@ mod registry_upgrade;
 mod secrets;
 #[cfg(test)]
 mod settings;
+#[cfg(test)]
+mod settings_restart;
 #[cfg(test)]
 mod sick_plugins;
 #[cfg(test)]

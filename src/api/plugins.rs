@@ -101,7 +101,7 @@ pub(super) async fn act(
         }
         Action::Set(name) => {
             let Json(settings) = Json::from_request(request, &()).await?;
-            plugins.set(&name, settings).await?;
+            plugins.set(&name, settings, form.bool("restart")).await?;
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Action::Enable(name) => plugins.enable(&name, timeout(&form)?).await?,

@@ -9,7 +9,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
-use hyper::header::HOST;
+use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
@@ -65,7 +65,9 @@ impl Daemon {
     pub(super) async fn ask(&self, method: Method, path: &str, body: Body) -> Result<Response<Incoming>> {
         let host = || self.host.clone();
         let connect = |source| Error::Connect { host: host(), source };
-        let request = Request::builder().method(method).uri(path).header(HOST, "docker").body(body)?;
+        let request = Request::builder().method(method).uri(path).header(HOST, "docker");
+        // The API looks at it where it wants JSON, and nowhere else.
+        let request = request.header(CONTENT_TYPE, "application/json").body(body)?;
         let response = match &self.host {
             Host::Unix(path) => self.send(UnixStream::connect(path).await.map_err(connect)?, request).await?,
             Host::Tcp(address) => {

@@ -8,6 +8,7 @@ mod load;
 mod logs;
 mod progress;
 mod save;
+mod set;
 
 use crate::config::Host;
 use crate::config::command::Command;
@@ -27,6 +28,7 @@ pub async fn run(command: Command, host: Host) -> Result<()> {
     match command {
         Command::Save(save) => save::save(&daemon, &save).await,
         Command::Load(load) => load::load(&daemon, load).await,
+        Command::Set(set) => set::set(&daemon, &set).await,
         Command::Logs(logs) => logs::logs(&daemon, &logs).await,
     }
 }

@@ -18,6 +18,8 @@ pub enum Command {
     Load(Load),
     /// Print what a plugin wrote on its standard output and standard error
     Logs(Logs),
+    /// Change settings of a plugin
+    Set(Set),
 }
 
 /// `dockplugd save`
@@ -72,6 +74,21 @@ pub struct Logs {
 
     /// The plugin, by its name or its id
     pub plugin: String,
+}
+
+/// `dockplugd set`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Set {
+    /// Also if it is enabled: start it anew; it gets its old settings again if it does not come up with these
+    #[arg(long)]
+    pub restart: bool,
+
+    /// The plugin, by its name or its id
+    pub plugin: String,
+
+    /// As in docker plugin set: KEY=VALUE, NAME.source=/path, args="..."
+    #[arg(required = true, value_name = "KEY=VALUE")]
+    pub settings: Vec<String>,
 }
 
 impl Args {

@@ -28,6 +28,11 @@ pub(super) async fn stop(inner: &Inner, plugin: &Plugin, turn: &mut Turn) {
     if plugin.is_volume_driver() {
         inner.parts.drivers.disable(&plugin.name);
     }
+    end(plugin, turn).await;
+}
+
+/// Ends the process, with whoever watches it; the driver stays known.
+pub(super) async fn end(plugin: &Plugin, turn: &mut Turn) {
     plugin.orders.send_replace(Order::Stop);
     if let Some(supervisor) = turn.supervisor.take()
         && let Err(error) = supervisor.await

@@ -68,6 +68,20 @@ pub enum Error {
     /// `set` of an enabled plugin.
     #[error("cannot set on an active plugin, disable plugin before setting")]
     SetWhileEnabled,
+    /// `set` with a restart, after which the plugin did not listen.
+    #[error(
+        "plugin {name} does not start with these settings and has those from before again{}",
+        if *runs { ", with which it runs" } else { "; with them it does not start either now, and is tried again" }
+    )]
+    NotWithThese {
+        /// Its name.
+        name: String,
+        /// Whether it runs again.
+        runs: bool,
+        /// Why it did not start.
+        #[source]
+        source: Box<Error>,
+    },
     /// A setting was refused.
     #[error(transparent)]
     Set(#[from] settable::Error),
@@ -316,6 +330,7 @@ impl Classified for Error {
             | Self::Interrupted { .. } => Kind::Conflict,
             Self::Closing | Self::Abandoned => Kind::Unavailable,
             Self::Set(error) => error.kind(),
+            Self::NotWithThese { source, .. } => source.kind(),
             Self::Layer(error) => error.kind(),
             Self::Unpack { source, .. } => source.kind(),
             Self::Registry(error) => error.kind(),

@@ -60,6 +60,7 @@ mod supervise;
 mod upgrade;
 pub mod validate;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -139,6 +140,8 @@ struct Inner {
     starts: Semaphore,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
+    /// Whose processes, left by an earlier daemon, have settings that were not kept: their ids.
+    anew: HashSet<String>,
 }
 
 impl Plugins {
@@ -217,13 +220,14 @@ impl Plugins {
         detached(async move { disable::disable(&inner, &selector, force).await }).await
     }
 
-    /// Changes settings of a disabled plugin, all or none.
+    /// Changes settings of a disabled plugin, all or none. With `restart` also of an enabled one, which is stopped and
+    /// started with them, and has the old ones again if it does not come up.
     ///
     /// # Errors
-    /// As [`Plugins::inspect`]; [`Error::SetWhileEnabled`]; [`Error::Set`].
-    pub async fn set(&self, selector: &str, settings: Vec<String>) -> Result<()> {
+    /// As [`Plugins::inspect`]; [`Error::SetWhileEnabled`] unless `restart`; [`Error::Set`]; [`Error::NotWithThese`].
+    pub async fn set(&self, selector: &str, settings: Vec<String>, restart: bool) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { set::set(&inner, &selector, &settings).await }).await
+        detached(async move { set::set(&inner, &selector, &settings, restart).await }).await
     }
 
     /// Removes a plugin, and tells what it was. With `force` an enabled one is stopped first.

@@ -11,7 +11,7 @@ use super::plugin::Plugin;
 use super::record::{PLUGINS, Record};
 use super::shelf::Shelf;
 use super::supervise::{self, First};
-use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories, upgrade};
+use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories, set, upgrade};
 use crate::error::chain;
 use crate::oci::CONFIG_MAX_BYTES;
 
@@ -20,7 +20,8 @@ use crate::oci::CONFIG_MAX_BYTES;
 /// # Errors
 /// [`Error::State`], [`Error::Io`], [`Error::Content`].
 pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
-    let records = parts.store.load(PLUGINS).map_err(Error::State)?;
+    let mut records = parts.store.load(PLUGINS).map_err(Error::State)?;
+    let anew = set::recover(&parts, &mut records)?;
     let (mut plugins, mut unreadable) = (Vec::new(), Vec::new());
     for (key, record) in records {
         match key.parse::<PluginId>().and_then(|id| Ok((id, read_config(&parts, &record)?))) {
@@ -44,6 +45,7 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
         shelf: Shelf::new(plugins, unreadable),
         starts: Semaphore::new(STARTS_MAX),
         closing: AtomicBool::new(false),
+        anew,
         parts,
     };
     upgrade::recover(&inner)?;
@@ -69,7 +71,8 @@ async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
         return;
     }
     if plugin.is_enabled() {
-        turn.supervisor = Some(supervise::spawn(&inner, &plugin, First::Find));
+        let first = if inner.anew.contains(plugin.id.as_str()) { First::Anew } else { First::Find };
+        turn.supervisor = Some(supervise::spawn(&inner, &plugin, first));
         return;
     }
     let exec = inner.parts.exec.plugin(plugin.id.as_str());

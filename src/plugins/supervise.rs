@@ -26,6 +26,8 @@ pub(super) enum First {
     Running(Process),
     /// Whatever an earlier daemon has left, or nothing.
     Find,
+    /// Nothing: what an earlier daemon has left is ended.
+    Anew,
 }
 
 /// Begins to watch. In the turn of a verb, which keeps the handle.
@@ -44,15 +46,17 @@ pub(super) fn resume(inner: &Arc<Inner>, plugin: &Arc<Plugin>, turn: &mut Turn) 
 
 async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
     let mut backoff = Backoff::default();
-    let mut process = match first {
-        First::Running(process) => Some(process),
-        First::Find => None,
+    let (mut process, mut leftover) = match first {
+        First::Running(process) => (Some(process), Leftover::Adopt),
+        First::Find => (None, Leftover::Adopt),
+        First::Anew => (None, Leftover::End),
     };
     loop {
         let running = match process.take() {
             Some(process) => Ok(process),
-            None => launch::launch(&inner, &plugin, plugin.start_deadline(), Leftover::Adopt).await,
+            None => launch::launch(&inner, &plugin, plugin.start_deadline(), leftover).await,
         };
+        leftover = Leftover::Adopt;
         let trouble = match running {
             Ok(running) => match watch(&inner, &plugin, &running).await {
                 Watched::Ordered(order) => return finish(&inner, &plugin, order, Some(&running)).await,

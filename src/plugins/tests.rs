@@ -28,7 +28,7 @@ async fn a_plugin_that_was_made_is_there_after_a_restart_and_leaves_nothing_when
     let ground = Ground::new();
     let plugins = ground.open();
     let id = create(&plugins, "tiny", tiny("")).await.unwrap();
-    plugins.set("tiny", vec!["MODE=x".to_owned()]).await.unwrap();
+    plugins.set("tiny", vec!["MODE=x".to_owned()], false).await.unwrap();
     let before = plugins.inspect("tiny").unwrap();
     assert_eq!((before.name.as_str(), before.plugin_reference.as_str()), ("tiny:latest", "tiny:latest"));
     assert_eq!(before.settings.env, ["MODE=x"]);
@@ -182,7 +182,10 @@ async fn a_plugin_is_enabled_once_and_disabled_once() {
             plugins.enable("tiny", Duration::ZERO).await,
             "plugin already enabled: plugin tiny:latest is enabled",
         ),
-        (plugins.set("tiny", vec![]).await, "cannot set on an active plugin, disable plugin before setting"),
+        (
+            plugins.set("tiny", vec![], false).await,
+            "cannot set on an active plugin, disable plugin before setting",
+        ),
         (plugins.remove("tiny", false).await.map(drop), "plugin tiny:latest is enabled"),
     ];
     for (result, expected) in refused {

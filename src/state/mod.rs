@@ -104,6 +104,18 @@ impl Store {
         }
     }
 
+    /// The same, blocking, for the start.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn commit_now(&self, change: Change) -> Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.send(Job::Commit { change, answer: sender })?;
+        // On a thread of its own: the caller's may be one of an async run time, which refuses to block on this.
+        let answer = std::thread::scope(|scope| scope.spawn(|| receiver.blocking_recv()).join());
+        answer.ok().and_then(std::result::Result::ok).unwrap_or(Err(Error::Stopped))
+    }
+
     fn send(&self, job: Job) -> Result<()> {
         let jobs = self.0.jobs.as_ref().ok_or(Error::Stopped)?;
         jobs.send(job).map_err(|_| Error::Stopped)
