@@ -33,7 +33,7 @@ pub trait Host {
     /// The machine it is: `x86_64`, `aarch64`.
     fn architecture(&self) -> &'static str;
 
-    /// Whether somebody told the kernel how to run programs that begin like this (binfmt_misc), or may have.
+    /// Whether somebody told the kernel how to run programs that begin like this (`binfmt_misc`), or may have.
     fn interprets(&self, head: &[u8]) -> bool;
 }
 
@@ -119,7 +119,7 @@ impl Host for Machine {
     }
 }
 
-/// Whether an entry of binfmt_misc takes programs that begin like this. An entry for the ending of a file's name is
+/// Whether an entry of `binfmt_misc` takes programs that begin like this. An entry for the ending of a file's name is
 /// believed to take them.
 fn takes(entry: &str, head: &[u8]) -> bool {
     let field = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
