@@ -48,6 +48,8 @@ mod registry_skopeo;
 #[cfg(test)]
 mod registry_upgrade;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod settings;
 #[cfg(test)]
 mod sick_plugins;

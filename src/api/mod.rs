@@ -17,6 +17,7 @@ mod moment;
 mod names;
 mod plugins;
 mod progress;
+mod redact;
 mod reply;
 pub mod router;
 mod system;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::observed::Status;
 use super::plugin::{Order, Plugin};
-use super::{Error, Inner, Result, STOP_GRACE, blocking, directories, init_layer, spec};
+use super::{Error, Inner, Result, STOP_GRACE, blocking, directories, init_layer, secret, spec};
 use crate::confine::Root;
 use crate::drivers::{self, Registration, Scope};
 use crate::error::chain;
@@ -156,7 +156,7 @@ pub(super) fn ended(inner: &Inner, plugin: &Plugin, exit: &Exit) {
 
 /// Everything on disk that a process needs, and what the runtime is told.
 fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
-    let settings = plugin.record().settings;
+    let settings = secret::resolve(&plugin.record().settings).map_err(Error::Secret)?;
     let places =
         directories::prepare(&inner.parts, &plugin.id, !plugin.config().propagated_mount.is_empty())?;
     let directory = |source| Error::Directory { path: places.rootfs.clone(), source };

@@ -49,6 +49,7 @@ mod remote;
 mod remove;
 pub mod report;
 mod restore;
+mod secret;
 mod set;
 pub mod settable;
 mod settings;
