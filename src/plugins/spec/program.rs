@@ -140,7 +140,8 @@ fn find(program: &Program<'_>, covered: &[PathBuf], tree: &impl Tree) -> Found {
             Err(_) => {}
         }
     }
-    Err(Fault::Missing { searched: format!(" in the directories of PATH ({})", directories.join(":")) })
+    // The variable's value may be a secret.
+    Err(Fault::Missing { searched: " in the directories of PATH".to_owned() })
 }
 
 fn file(path: &Path, covered: &[PathBuf], tree: &impl Tree) -> Found {

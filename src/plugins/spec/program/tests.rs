@@ -138,10 +138,7 @@ fn what_cannot_run_is_named_with_what_is_wrong() {
         ("/p/below", "\"/p/below\": no such file"),
         ("/nowhere", "\"/nowhere\": no such file"),
         ("/circle", "\"/circle\": no such file"),
-        (
-            "nope",
-            "\"nope\": no such file in the plugin's rootfs in the directories of PATH (/usr/local/bin:/bin): ",
-        ),
+        ("nope", "\"nope\": no such file in the plugin's rootfs in the directories of PATH: "),
         ("/usr", "\"/usr\": is a directory, expected an executable file"),
         ("/pipe", "\"/pipe\": is a named pipe, expected"),
         ("/plain", "\"/plain\": has the mode 0644, expected an executable file: chmod +x"),
