@@ -28,6 +28,8 @@ mod plugin_life;
 #[cfg(test)]
 mod plugin_logs;
 #[cfg(test)]
+mod plugin_preflight;
+#[cfg(test)]
 mod plugin_world;
 #[cfg(test)]
 mod rclone;

@@ -159,11 +159,12 @@ fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
     let settings = secret::resolve(&plugin.record().settings).map_err(Error::Secret)?;
     let places =
         directories::prepare(&inner.parts, &plugin.id, !plugin.config().propagated_mount.is_empty())?;
+    let directory = |source| Error::Directory { path: places.rootfs.clone(), source };
+    let rootfs = Root::open(&places.rootfs).map_err(directory)?;
+    spec::check(&plugin.config(), &settings, &rootfs, &spec::Machine).map_err(Error::Spec)?;
     let spec = spec::build(&plugin.id, &plugin.config(), &settings, &places, &spec::Machine);
     let spec = spec.map_err(Error::Spec)?;
-    Root::open(&places.rootfs)
-        .and_then(|rootfs| init_layer::set_up(&rootfs, &plugin.config(), &settings))
-        .map_err(|source| Error::Directory { path: places.rootfs, source })?;
+    init_layer::set_up(&rootfs, &plugin.config(), &settings).map_err(directory)?;
     Ok(spec)
 }
 

@@ -5,27 +5,33 @@
 //! `plugin/v2/plugin_linux.go`, `DefaultLinuxSpec` in `oci/defaults.go`, `DevicesFromPath` in `oci/devices_linux.go`.
 //! What differs, and why: the settings are used throughout (dockerd takes mounts from the configuration), the
 //! directory of the sockets does not propagate mounts, a mount whose source was never set is left out (dockerd binds
-//! a directory of its own), and a source that does not exist is told by name before anything starts.
+//! a directory of its own), and [`check`] tells by name what cannot work before anything starts.
 
 mod defaults;
 mod host;
 mod mounts;
+mod program;
+mod rootfs;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceCgroup, LinuxNamespaceType,
-    LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    Capabilities, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceCgroup,
+    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 use super::config::PluginConfig;
 use super::id::PluginId;
 use super::settings::Settings;
-use crate::error::{Classified, Kind};
+use crate::confine::Root;
+use crate::error::{Classified, Kind, chain};
 
 pub use host::{DeviceNode, Host, Machine};
+pub use program::Fault;
+use program::{Program, Tree};
 
 /// Where in the plugin its socket directory is bound.
 pub const SOCKETS_IN_PLUGIN: &str = "/run/docker/plugins";
@@ -78,6 +84,26 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A capability that Linux does not have.
+    #[error("got the capability {name:?}, expected the name of a Linux capability, like CAP_SYS_ADMIN")]
+    Capability {
+        /// What is asked for.
+        name: String,
+    },
+    /// Neither an entrypoint nor an argument.
+    #[error("there is nothing to run: \"entrypoint\" in config.json is empty, expected a program")]
+    Nothing,
+    /// A program that cannot run.
+    #[error("{what}: {fault}")]
+    Program {
+        /// The entrypoint, or an interpreter that it needs.
+        what: String,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// More than one of these.
+    #[error("the plugin cannot run, for {} reasons: {}", .0.len(), list(.0))]
+    Several(Vec<Self>),
     /// The specification could not be put together.
     #[error("putting the runtime specification together")]
     Build(#[from] OciSpecError),
@@ -87,11 +113,60 @@ impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
             // dockerd answers 500 to all of them.
-            Self::Source { .. } | Self::Relative { .. } | Self::Device { .. } | Self::Build(_) => {
-                Kind::Internal
-            }
+            Self::Source { .. }
+            | Self::Relative { .. }
+            | Self::Device { .. }
+            | Self::Capability { .. }
+            | Self::Nothing
+            | Self::Program { .. }
+            | Self::Several(_)
+            | Self::Build(_) => Kind::Internal,
         }
     }
+}
+
+/// Errors as one text.
+fn list(errors: &[Error]) -> String {
+    errors.iter().map(|error| chain(error)).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a plugin can be started: what is bound and given to it exists on the host, and its program can run here.
+/// To be asked before anything is changed or started; blocking.
+///
+/// # Errors
+/// What is wrong; [`Error::Several`] tells all of it at once.
+pub fn check(
+    config: &PluginConfig,
+    settings: &Settings,
+    rootfs: &Root,
+    host: &impl Host,
+) -> Result<(), Error> {
+    let mut faults = faults(config, settings, rootfs, host);
+    match faults.len() {
+        0 | 1 => faults.pop().map_or(Ok(()), Err),
+        _ => Err(Error::Several(faults)),
+    }
+}
+
+fn faults(config: &PluginConfig, settings: &Settings, rootfs: &impl Tree, host: &impl Host) -> Vec<Error> {
+    let mounts = settings.mounts.iter().filter_map(|mount| mounts::check(mount, host).err());
+    let devices = settings.devices.iter().filter_map(|device| nodes(device.path.as_deref()?, host).err());
+    let unknown =
+        |name: &&String| name.strip_prefix("CAP_").is_none_or(|name| name.parse::<Capability>().is_err());
+    let capabilities = config.linux.capabilities.iter().filter(unknown);
+    let capabilities = capabilities.map(|name| Error::Capability { name: name.clone() });
+    let mut faults: Vec<Error> = mounts.chain(devices).chain(capabilities).collect();
+    let env = environment(settings);
+    let program = match config.entrypoint.iter().chain(&settings.args).next() {
+        None => Err(Error::Nothing),
+        Some(name) => {
+            let mounts = mounts::destinations(config, settings);
+            let program = Program { name, cwd: &config.work_dir, env: &env, mounts: &mounts };
+            program::check(&program, host, rootfs)
+        }
+    };
+    faults.extend(program.err());
+    faults
 }
 
 /// What to run.
@@ -146,18 +221,25 @@ fn process(config: &PluginConfig, settings: &Settings) -> Result<Process, Error>
         .inheritable(asked)
         .ambient(Capabilities::new())
         .build()?;
-    let env = std::iter::once(PATH.to_owned()).chain(settings.env.iter().cloned());
     let args = config.entrypoint.iter().chain(&settings.args).cloned();
     let cwd = if config.work_dir.is_empty() { "/" } else { config.work_dir.as_str() };
     Ok(ProcessBuilder::default()
         .terminal(false)
         .user(UserBuilder::default().uid(0_u32).gid(0_u32).build()?)
         .args(args.collect::<Vec<_>>())
-        .env(env.collect::<Vec<_>>())
+        .env(environment(settings))
         .cwd(cwd)
         .capabilities(capabilities)
         .no_new_privileges(false)
         .build()?)
+}
+
+fn environment(settings: &Settings) -> Vec<String> {
+    std::iter::once(PATH.to_owned()).chain(settings.env.iter().cloned()).collect()
+}
+
+fn nodes(path: &str, host: &impl Host) -> Result<Vec<DeviceNode>, Error> {
+    host.devices(Path::new(path)).map_err(|source| Error::Device { path: path.to_owned(), source })
 }
 
 fn devices(
@@ -169,8 +251,7 @@ fn devices(
         if config.linux.allow_all_devices { vec![defaults::any_device(true)?] } else { defaults::devices()? };
     let mut devices = Vec::new();
     for path in settings.devices.iter().filter_map(|device| device.path.as_deref()) {
-        let refuse = |source| Error::Device { path: path.to_owned(), source };
-        for node in host.devices(Path::new(path)).map_err(refuse)? {
+        for node in nodes(path, host)? {
             devices.push(node.device()?);
             rules.push(node.rule()?);
         }

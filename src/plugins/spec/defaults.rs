@@ -20,6 +20,9 @@ const MOUNTS: [(&str, &str, &str, &str); 7] = [
     ("/dev/shm", "tmpfs", "shm", "nosuid,noexec,nodev,mode=1777"),
 ];
 
+/// Where the outermost of them are.
+pub(super) const DESTINATIONS: [&str; 3] = ["/proc", "/dev", "/sys"];
+
 /// Character devices that may be used: zero, null, urandom, random, tty, console.
 const DEVICES: [(i64, i64); 6] = [(1, 5), (1, 3), (1, 9), (1, 8), (5, 0), (5, 1)];
 /// `/dev/fuse`, forbidden unless asked for.

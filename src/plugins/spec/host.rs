@@ -16,6 +16,9 @@ const DEVICES_MAX: usize = 4096;
 /// How deep a directory of devices is looked through.
 const DEPTH_MAX: usize = 8;
 
+/// Where the kernel tells which programs it runs by others.
+const BINFMT: &str = "/proc/sys/fs/binfmt_misc";
+
 /// What is asked about the host. The paths are trusted: the user has consented to them by name.
 pub trait Host {
     /// Whether there is anything at the path, links followed.
@@ -26,6 +29,12 @@ pub trait Host {
     /// # Errors
     /// When it does not exist, or is neither a device nor a directory with one.
     fn devices(&self, path: &Path) -> io::Result<Vec<DeviceNode>>;
+
+    /// The machine it is: `x86_64`, `aarch64`.
+    fn architecture(&self) -> &'static str;
+
+    /// Whether somebody told the kernel how to run programs that begin like this (`binfmt_misc`), or may have.
+    fn interprets(&self, head: &[u8]) -> bool;
 }
 
 /// A device node.
@@ -97,6 +106,39 @@ impl Host for Machine {
         }
         Ok(found)
     }
+
+    fn architecture(&self) -> &'static str {
+        std::env::consts::ARCH
+    }
+
+    fn interprets(&self, head: &[u8]) -> bool {
+        // Where it is not mounted there are no entries.
+        let Ok(entries) = fs::read_dir(BINFMT) else { return false };
+        let texts = entries.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok());
+        texts.into_iter().any(|text| takes(&text, head))
+    }
+}
+
+/// Whether an entry of `binfmt_misc` takes programs that begin like this. An entry for the ending of a file's name is
+/// believed to take them.
+fn takes(entry: &str, head: &[u8]) -> bool {
+    let field = |name: &str| entry.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    if entry.lines().next() != Some("enabled") {
+        return false;
+    }
+    if entry.lines().any(|line| line.starts_with("extension ")) {
+        return true;
+    }
+    let Some(magic) = field("magic").and_then(bytes) else { return false };
+    let mask = field("mask").and_then(bytes).unwrap_or_else(|| vec![u8::MAX; magic.len()]);
+    let offset = field("offset").and_then(|offset| offset.parse::<usize>().ok()).unwrap_or_default();
+    let Some(found) = head.get(offset..).and_then(|rest| rest.get(..magic.len())) else { return false };
+    found.iter().zip(&magic).zip(&mask).all(|((found, magic), mask)| found & mask == magic & mask)
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits = hex.as_bytes().chunks(2);
+    digits.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 fn gather(directory: &Path, depth: usize, found: &mut Vec<DeviceNode>) -> io::Result<()> {
@@ -155,5 +197,26 @@ mod tests {
         assert!(Machine.devices(Path::new("/etc/passwd")).is_err());
         let missing = Machine.devices(Path::new("/dev/no-such-device")).unwrap_err();
         assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn an_emulator_is_found_by_its_magic() {
+        const ARM: &str =
+            "enabled\ninterpreter /usr/bin/qemu\nflags: F\noffset 0\nmagic 7f454c46\nmask ffffff00\n";
+        let cases = [
+            (ARM, &b"\x7fELF"[..], true),
+            (ARM, b"\x7fELX", true),
+            (ARM, b"\x7fEX", false),
+            (ARM, b"nope", false),
+            (&ARM.replace("enabled", "disabled"), b"\x7fELF", false),
+            ("enabled\ninterpreter /w\nflags: \nextension .exe\n", b"MZ", true),
+            ("enabled\noffset 2\nmagic 4d5a\n", b"..MZ", true),
+            ("enabled\noffset 2\nmagic zz\n", b"..MZ", false),
+            ("enabled\n", b"\x7fELF", false),
+            ("", b"", false),
+        ];
+        for (entry, head, expected) in cases {
+            assert_eq!(takes(entry, head), expected, "{entry:?} {head:?}");
+        }
     }
 }

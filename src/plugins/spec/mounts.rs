@@ -1,7 +1,7 @@
 //! The mounts of a plugin, in the order they are made: dockerd's default ones, the propagated one, those of the
 //! settings, the directory of the sockets, the host's names and name servers.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Mount, MountBuilder};
 
@@ -51,20 +51,16 @@ fn is_unset(mount: &config::Mount) -> bool {
     mount.is_bind() && mount.source.as_deref().is_none_or(str::is_empty)
 }
 
-fn of_settings(mount: &config::Mount, host: &impl Host) -> Result<Mount, Error> {
-    let mut options = mount.options.to_vec();
-    let source = mount.source.as_deref().filter(|source| !source.is_empty());
-    if !mount.is_bind() {
-        let built = MountBuilder::default()
-            .destination(&mount.destination)
-            .typ(&mount.kind)
-            .source(source.unwrap_or(&mount.kind))
-            .options(options)
-            .build()?;
-        return Ok(built);
+/// Whether what is to be bound is there.
+///
+/// # Errors
+/// [`Error::Source`], [`Error::Relative`].
+pub(super) fn check(mount: &config::Mount, host: &impl Host) -> Result<(), Error> {
+    if !mount.is_bind() || is_unset(mount) {
+        return Ok(());
     }
     let name = || if mount.name.is_empty() { mount.destination.clone() } else { mount.name.clone() };
-    let source = source.unwrap_or_default();
+    let source = mount.source.as_deref().unwrap_or_default();
     if !source.starts_with('/') {
         return Err(Error::Relative { name: name(), got: source.to_owned() });
     }
@@ -77,6 +73,32 @@ fn of_settings(mount: &config::Mount, host: &impl Host) -> Result<Mount, Error> 
         };
         return Err(Error::Source { name: name(), source_path: source.into(), advice });
     }
+    Ok(())
+}
+
+/// Where something will be mounted over what the root file system holds.
+pub(super) fn destinations(config: &PluginConfig, settings: &Settings) -> Vec<PathBuf> {
+    let own = settings.mounts.iter().filter(|own| !is_unset(own)).map(|own| own.destination.as_str());
+    let propagated = Some(config.propagated_mount.as_str()).filter(|path| !path.is_empty());
+    let ours = [SOCKETS_IN_PLUGIN].into_iter().chain(defaults::DESTINATIONS);
+    let all = own.chain(propagated).chain(ours);
+    all.map(|path| Path::new("/").join(path)).collect()
+}
+
+fn of_settings(mount: &config::Mount, host: &impl Host) -> Result<Mount, Error> {
+    let mut options = mount.options.to_vec();
+    let source = mount.source.as_deref().filter(|source| !source.is_empty());
+    if !mount.is_bind() {
+        let built = MountBuilder::default()
+            .destination(&mount.destination)
+            .typ(&mount.kind)
+            .source(source.unwrap_or(&mount.kind))
+            .options(options)
+            .build()?;
+        return Ok(built);
+    }
+    check(mount, host)?;
+    let source = source.unwrap_or_default();
     // runc looks at the options, not at the type.
     if !options.iter().any(|option| option == "bind" || option == "rbind") {
         options.insert(0, "rbind".to_owned());

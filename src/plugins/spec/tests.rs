@@ -24,6 +24,14 @@ impl Host for Fake {
         let kind = LinuxDeviceType::C;
         Ok(vec![DeviceNode { path: path.to_owned(), kind, major, minor, mode: 0o666, uid: 0, gid: 7 }])
     }
+
+    fn architecture(&self) -> &'static str {
+        "x86_64"
+    }
+
+    fn interprets(&self, _head: &[u8]) -> bool {
+        false
+    }
 }
 
 fn try_build(config: &str, set: &[&str]) -> Result<Value, Error> {
@@ -215,4 +223,38 @@ fn a_mount_in_dev_replaces_the_default_one_and_dev_stays_fresh() {
     assert_eq!(spec["mounts"][1]["type"], "tmpfs");
     assert!(!all.contains(&"/dev/shm"));
     assert_eq!(mount(&spec, "/dev/shm/")["source"], "/shm");
+}
+
+#[test]
+fn everything_that_cannot_work_is_told_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let rootfs = Root::open(directory.path()).unwrap();
+    let check = |text: &str| {
+        let config = PluginConfig::decode(text.as_bytes()).unwrap();
+        check(&config, &Settings::initial(&config), &rootfs, &Fake).map_err(|error| chain(&error))
+    };
+    let source = "mount \"/a\": its source /no does not exist on this host: create it";
+    let capability =
+        "got the capability \"CAP_FLY\", expected the name of a Linux capability, like CAP_SYS_ADMIN";
+    let program = "entrypoint \"/p\": no such file in the plugin's rootfs: put it there, or correct \"entrypoint\" in \
+                   config.json";
+    assert_eq!(check(r#"{"entrypoint":["/p"]}"#), Err(program.to_owned()));
+    assert!(check("{}").unwrap_err().starts_with("there is nothing to run"));
+    let all = check(
+        r#"{"entrypoint":["/p"],"mounts":[{"source":"/no","destination":"/a","type":"bind"},
+            {"source":"","destination":"/unset","type":"bind"},{"source":"/m","destination":"/b","type":"bind"}],
+            "linux":{"capabilities":["CAP_FLY","CAP_SYS_ADMIN"],"devices":[{"path":"/dev/nope"},{"path":"/dev/fuse"}]}}"#,
+    );
+    let all = all.unwrap_err();
+    assert!(
+        all.starts_with(&format!("the plugin cannot run, for 4 reasons: {source}; error gathering")),
+        "{all}"
+    );
+    assert!(all.contains("\"/dev/nope\": No such file"), "{all}");
+    assert!(all.ends_with(&format!("; {capability}; {program}")), "{all}");
+    // What is mounted over the program's place is not known here.
+    assert_eq!(
+        check(r#"{"entrypoint":["/b/p"],"mounts":[{"source":"/m","destination":"/b","type":"bind"}]}"#),
+        Ok(())
+    );
 }
