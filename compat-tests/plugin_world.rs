@@ -82,6 +82,7 @@ fn a_plugin_that_asks_for_nothing_has_a_containers_rights() {
     ] {
         assert_eq!(world.status(field), value, "{field}");
     }
+    assert_eq!(world.status("NoNewPrivs"), if daemon.is_ours() { "1" } else { "0" });
     for name in ["mnt", "pid", "ipc", "uts", "net"] {
         assert_ne!(world.namespace(name), hosts_namespace(name), "{name}");
     }
@@ -99,6 +100,7 @@ fn what_the_config_asks_for_is_granted() {
         .with("ipchost", json!(true));
     let world = World::of(&daemon, &context);
     assert_eq!(world.status("CapEff"), "00000000a82425fb");
+    assert_eq!(world.status("NoNewPrivs"), "0");
     assert!(world.lines("/dev")[0].split(' ').any(|name| name == "fuse"), "{:?}", world.lines("/dev"));
     for name in ["pid", "ipc", "net"] {
         assert_eq!(world.namespace(name), hosts_namespace(name), "{name}");

@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
     Capabilities, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceCgroup,
-    LinuxNamespaceType, LinuxResourcesBuilder, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
-    UserBuilder,
+    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Process, ProcessBuilder,
+    RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::config::PluginConfig;
@@ -37,6 +37,8 @@ use program::{Program, Tree};
 pub const SOCKETS_IN_PLUGIN: &str = "/run/docker/plugins";
 /// The parent of all our cgroups.
 const CGROUPS: &str = "/dockplug";
+/// How many processes and threads a plugin may have: one that forks without end harms only itself.
+const PROCESSES_MAX: i64 = 4096;
 /// What dockerd gives as the first variable.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -194,7 +196,7 @@ pub fn build(
         .readonly_paths(defaults::readonly_paths())
         .cgroups_path(Path::new(CGROUPS).join(id.as_str()))
         .devices(devices)
-        .resources(LinuxResourcesBuilder::default().devices(rules).build()?)
+        .resources(resources(rules)?)
         .build()?;
     if !config.propagated_mount.is_empty() {
         linux.set_rootfs_propagation(Some("rshared".to_owned()));
@@ -217,7 +219,7 @@ fn process(config: &PluginConfig, settings: &Settings) -> Result<Process, Error>
     let capabilities = LinuxCapabilitiesBuilder::default()
         .bounding(all.clone())
         .effective(all.clone())
-        .permitted(all)
+        .permitted(all.clone())
         .inheritable(asked)
         .ambient(Capabilities::new())
         .build()?;
@@ -230,8 +232,15 @@ fn process(config: &PluginConfig, settings: &Settings) -> Result<Process, Error>
         .env(environment(settings))
         .cwd(cwd)
         .capabilities(capabilities)
-        .no_new_privileges(false)
+        // Who may administer the system gains nothing from a set-user-id program; who may not shall not.
+        .no_new_privileges(!all.contains(&Capability::SysAdmin))
         .build()?)
+}
+
+/// What its cgroup allows.
+fn resources(devices: Vec<LinuxDeviceCgroup>) -> Result<LinuxResources, Error> {
+    let processes = LinuxPidsBuilder::default().limit(PROCESSES_MAX).build()?;
+    Ok(LinuxResourcesBuilder::default().devices(devices).pids(processes).build()?)
 }
 
 fn environment(settings: &Settings) -> Vec<String> {

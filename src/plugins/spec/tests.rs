@@ -72,6 +72,8 @@ fn a_plugin_that_asks_for_nothing_gets_the_defaults() {
     assert_eq!(spec["process"]["env"], json!([PATH]));
     assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0}));
     assert_eq!(spec["process"]["terminal"], false);
+    assert_eq!(spec["process"]["noNewPrivileges"], true);
+    assert_eq!(spec["linux"]["resources"]["pids"], json!({"limit": 4096}));
     let capabilities = &spec["process"]["capabilities"];
     for set in ["bounding", "effective", "permitted"] {
         assert_eq!(names(&capabilities[set]).len(), 14, "{set}");
