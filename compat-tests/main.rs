@@ -20,6 +20,8 @@ mod filters;
 #[cfg(test)]
 mod hostile_contexts;
 #[cfg(test)]
+mod mounts;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod plugin_life;
