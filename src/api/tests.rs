@@ -43,8 +43,8 @@ impl Stage {
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
         let (events, drivers) = (Bus::new(), Drivers::new());
         let path = directory.path();
-        let roots = Roots { local: path.join("volumes"), mounts: path.join("mounts") };
-        let volumes = Volumes::open(store.clone(), drivers.clone(), events.clone(), &roots).unwrap();
+        let directories = Roots { local: path.join("volumes"), mounts: path.join("mounts") };
+        let volumes = Volumes::open(store.clone(), drivers.clone(), events.clone(), &directories).unwrap();
         // Nothing is started here, so any program will do.
         let program = RuntimeProgram::find("true", &std::env::var_os("PATH").unwrap()).unwrap();
         let plugins = Plugins::open(plugins::Parts {

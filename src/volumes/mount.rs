@@ -65,7 +65,7 @@ impl Volumes {
             return Ok(mountpoint.clone());
         }
         let id = row.id();
-        if is_held && self.on_stage(move |stage| stage.mounted()).await?.contains(&id) {
+        if is_held && self.on_stage(Stage::mounted).await?.contains(&id) {
             return Ok(self.0.stage.path(&id));
         }
         if row.phase == Phase::Owed {

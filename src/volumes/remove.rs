@@ -115,7 +115,9 @@ impl Volumes {
             .iter()
             .fold(Change::new().delete(VOLUMES, name), |change, debt| change.delete(MOUNTS, debt.id()));
         self.0.store.commit(change).await?;
-        debts.iter().for_each(|debt| self.0.ledger.cross_out(debt));
+        for debt in &debts {
+            self.0.ledger.cross_out(debt);
+        }
         self.0.known.forget(name);
         Ok(())
     }
