@@ -1,9 +1,11 @@
 //! The stream of events: what is told, in which order, with which attributes.
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::http::Connection;
+use crate::support::process;
 
 /// Reads events until `last` has come, each as (type, action, id, attributes).
 fn follow(stream: &mut Connection, last: (&str, &str)) -> Vec<(String, String, String, Value)> {
@@ -58,20 +60,50 @@ fn a_plugins_life_and_its_volumes_are_told_in_order() {
     let seen = follow(&mut stream, ("plugin", "remove"));
     let told: Vec<_> =
         seen.iter().map(|(kind, action, id, _)| (kind.as_str(), action.as_str(), id.as_str())).collect();
-    let expected = [
+    let mut expected = vec![
         ("plugin", "create", id.as_str()),
+        ("plugin", "start", &id),
         ("plugin", "enable", &id),
         ("volume", "create", "t1"),
         ("volume", "create", "v1"),
         ("volume", "destroy", "t1"),
         ("volume", "destroy", "v1"),
+        ("plugin", "die", &id),
         ("plugin", "disable", &id),
         ("plugin", "remove", &id),
     ];
+    if !daemon.is_ours() {
+        expected.retain(|(_, action, _)| !["start", "die"].contains(action));
+    }
     assert_eq!(told, expected);
-    assert_eq!(seen[0].3, json!({"name": "tiny:latest"}));
-    assert_eq!(seen[2].3, json!({"driver": "tiny:latest"}));
-    assert_eq!(seen[3].3, json!({"driver": "local"}));
+    let attributes = |kind: &str, action: &str, place: usize| {
+        let all = seen.iter().filter(|event| (event.0.as_str(), event.1.as_str()) == (kind, action));
+        all.map(|event| event.3.clone()).nth(place).unwrap()
+    };
+    assert_eq!(attributes("plugin", "create", 0), json!({"name": "tiny:latest"}));
+    assert_eq!(attributes("volume", "create", 0), json!({"driver": "tiny:latest"}));
+    assert_eq!(attributes("volume", "create", 1), json!({"driver": "local"}));
+    if daemon.is_ours() {
+        assert_eq!(attributes("plugin", "die", 0), json!({"name": "tiny:latest", "exitCode": "0"}));
+    }
+}
+
+#[test]
+fn a_plugin_that_dies_is_told_to_die_and_to_start_again() {
+    let Some(daemon) = Daemon::ours() else { return };
+    let filter = "?filters=%7B%22event%22%3A%5B%22start%22%2C%22die%22%2C%22restart%22%5D%7D";
+    let mut stream = listen(&daemon, filter);
+    daemon.run("tiny", &daemon.tiny());
+    let first = follow(&mut stream, ("plugin", "start"));
+    let pid = first[0].3["pid"].as_str().unwrap().to_owned();
+    assert_eq!(daemon.http().look("/plugins/tiny/json")["State"]["Pid"].to_string(), pid);
+    process::send(pid.parse().unwrap(), Signal::SIGKILL);
+    let seen = follow(&mut stream, ("plugin", "start"));
+    let told: Vec<_> =
+        seen.iter().map(|(_, action, _, attributes)| (action.as_str(), attributes.clone())).collect();
+    assert_eq!(told[0], ("die", json!({"name": "tiny:latest", "exitCode": "137"})));
+    assert_eq!(told[1], ("restart", json!({"name": "tiny:latest", "restarts": "1"})));
+    assert_eq!(told.len(), 3, "{told:?}");
 }
 
 #[test]

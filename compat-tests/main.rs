@@ -26,6 +26,8 @@ mod offline;
 #[cfg(test)]
 mod plugin_life;
 #[cfg(test)]
+mod plugin_logs;
+#[cfg(test)]
 mod plugin_world;
 #[cfg(test)]
 mod rclone;
@@ -45,6 +47,8 @@ mod registry_round_trip;
 mod registry_skopeo;
 #[cfg(test)]
 mod registry_upgrade;
+#[cfg(test)]
+mod secrets;
 #[cfg(test)]
 mod settings;
 #[cfg(test)]

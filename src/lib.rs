@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 6 main . 5 app, server . 4 api . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers
-//! 1 oci, confine, state, events . 0 error, config, paths
+//! 1 oci, confine, state, events, watch . 0 error, config, paths
 //! ```
 
 pub mod api;
@@ -28,3 +28,4 @@ pub mod state;
 #[cfg(test)]
 mod tidy;
 pub mod volumes;
+pub mod watch;

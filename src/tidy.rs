@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 9] = [
     &["error", "paths"],
     &["config"],
-    &["oci", "confine", "state", "events"],
+    &["oci", "confine", "state", "events", "watch"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
     &["api"],

@@ -21,6 +21,7 @@
 //! | `climb=PATH` | answers Mount, Path, Get and List with the mountpoint PATH |
 //! | `link=PATH` | puts a symbolic link to PATH where its socket belongs |
 //! | `die-on=CALL` | exits with 7 when CALL arrives |
+//! | `talk` | writes a line on stderr for each request |
 //! | `forgetful` | writes down no requests |
 //!
 //! When it has a directory `/record`, it writes there what it sees of its world (`report`, at start) and each
@@ -126,6 +127,9 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
             file.write_all(format!("{}\n{}\n\n", request.head.trim_end(), request.body).as_bytes())?;
         }
         let call = request.call();
+        if mode.says("talk") {
+            eprintln!("tiny: {call} {}", request.field("Name"));
+        }
         if mode.concerns("die-on", call) {
             eprintln!("tiny: {call} is too much for me");
             std::process::exit(7);

@@ -1,7 +1,10 @@
 //! The query of a request, as Go's `ParseForm` and dockerd's `httputils` read it. Pure.
 
+use jiff::Timestamp;
+
 use super::error::{Failure, Result};
 use super::filters::Filters;
+use super::moment::timestamp;
 
 /// The parameters of a query, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +58,17 @@ impl Form {
             };
             Failure::invalid(format!("strconv.Atoi: parsing {text:?}: {reason}"))
         })
+    }
+
+    /// A moment; `None` when it is empty or not there.
+    ///
+    /// # Errors
+    /// Invalid, in Go's words.
+    pub(super) fn time(&self, key: &str) -> Result<Option<Timestamp>> {
+        match self.text(key) {
+            "" => Ok(None),
+            text => timestamp(text).map(Some).map_err(Failure::invalid),
+        }
     }
 
     /// The parameter `filters`.

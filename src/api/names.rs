@@ -35,6 +35,8 @@ pub(super) enum Action {
     Create,
     /// `GET /plugins/{name}/get`, which dockerd does not have.
     Save(String),
+    /// `GET /plugins/{name}/logs`, which dockerd does not have.
+    Logs(String),
     /// `POST /plugins/load`, which dockerd does not have.
     Load,
     /// `POST /plugins/privileges`, which dockerd does not have.
@@ -61,6 +63,7 @@ impl Action {
             _ if whole => Err(Failure::page_not_found()),
             ("GET", "json") => of(Self::Inspect),
             ("GET", "get") => of(Self::Save),
+            ("GET", "logs") => of(Self::Logs),
             ("POST", "enable") => of(Self::Enable),
             ("POST", "disable") => of(Self::Disable),
             ("POST", "set") => of(Self::Set),
@@ -89,6 +92,7 @@ mod tests {
             ("POST", "pull/enable", Action::Enable("pull".into())),
             ("POST", "create", Action::Create),
             ("GET", "me/p/get", Action::Save("me/p".into())),
+            ("GET", "me/p/logs", Action::Logs("me/p".into())),
             ("POST", "load", Action::Load),
             ("POST", "privileges", Action::PrivilegesOf),
             ("POST", "create/set", Action::Set("create".into())),

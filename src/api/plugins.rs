@@ -1,5 +1,6 @@
 //! `/plugins`: Docker's shapes, and one call of the plugins' room each.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -16,9 +17,10 @@ use super::error::{Failure, Result};
 use super::extract::Json;
 use super::filters::Filters;
 use super::form::Form;
+use super::logs;
 use super::names::Action;
 use super::version::ApiVersion;
-use super::{Rooms, reply};
+use super::{Rooms, redact, reply};
 use crate::oci::Reference;
 use crate::plugins::{Filter, PluginConfig, Settings, View};
 
@@ -35,7 +37,7 @@ struct Shape<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     plugin_reference: &'a str,
-    settings: &'a Settings,
+    settings: Cow<'a, Settings>,
     /// Ours: what is seen, beside what is wanted. dockerd has no such field.
     state: Observed<'a>,
 }
@@ -55,14 +57,14 @@ struct Observed<'a> {
 }
 
 impl<'a> Shape<'a> {
-    fn of(view: &'a View) -> Self {
+    fn of(view: &'a View, rooms: &Rooms) -> Self {
         Self {
             config: &view.config,
             enabled: view.enabled,
             id: &view.id,
             name: &view.name,
             plugin_reference: &view.plugin_reference,
-            settings: &view.settings,
+            settings: redact::shown(&view.settings, &rooms.facts.redact_env),
             state: Observed {
                 status: view.observed.status.as_str(),
                 pid: view.observed.pid,
@@ -79,7 +81,7 @@ impl<'a> Shape<'a> {
 /// `GET /plugins?filters=`
 pub(super) async fn list(State(rooms): State<Rooms>, form: Form) -> Result<Response<Body>> {
     let views = rooms.plugins.list(&filter(&form.filters()?)?);
-    Ok(reply::ok(&views.iter().map(Shape::of).collect::<Vec<_>>()))
+    Ok(reply::ok(&views.iter().map(|view| Shape::of(view, &rooms)).collect::<Vec<_>>()))
 }
 
 /// Everything below `/plugins/`: what is asked for is read from the path, and done.
@@ -92,7 +94,7 @@ pub(super) async fn act(
     let rest = request.uri().path().strip_prefix("/plugins/").unwrap_or_default();
     let plugins = &rooms.plugins;
     match Action::parse(request.method(), rest)? {
-        Action::Inspect(name) => return Ok(reply::ok(&Shape::of(&plugins.inspect(&name)?))),
+        Action::Inspect(name) => return Ok(reply::ok(&Shape::of(&plugins.inspect(&name)?, &rooms))),
         Action::Create => {
             plugins.create(reference(form.text("name"))?, stream(request)).await?;
             return Ok(StatusCode::NO_CONTENT.into_response());
@@ -112,6 +114,7 @@ pub(super) async fn act(
         }
         Action::Privileges => return distribution::privileges(&rooms, &form, request.headers()).await,
         Action::Pull => return distribution::pull(&rooms, &form, request).await,
+        Action::Logs(name) => return logs::logs(&rooms, &form, &name, version).await,
         Action::Save(name) => return distribution::save(&rooms, &name).await,
         Action::PrivilegesOf => return distribution::privileges_of(&rooms, stream(request)).await,
         Action::Load => return distribution::load(&rooms, &form, stream(request)).await,

@@ -62,6 +62,7 @@ impl Stage {
         })
         .unwrap();
         let facts = Facts {
+            redact_env: Vec::new(),
             id: "abc".to_owned(),
             debug: false,
             live_restore: true,

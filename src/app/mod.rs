@@ -159,6 +159,7 @@ fn facts(config: &Config, id: String, addresses: &[String]) -> Facts {
         data_root: config.data_root.path().to_owned(),
         default_runtime: config.default_runtime.clone(),
         runtimes: config.runtimes.clone(),
+        redact_env: config.redact_env.clone(),
         addresses: addresses.to_vec(),
         machine: Machine::ask(),
     }

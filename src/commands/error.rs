@@ -57,6 +57,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What should be a moment is none.
+    #[error("cannot read {0:?} as a time: expected 10m (ago), 2026-11-24T10:00:00Z, or seconds since 1970")]
+    Time(String),
     /// An archive does not belong on a terminal.
     #[error("an archive is not for a terminal: use {flag} FILE, or {sign} FILE")]
     Terminal {

@@ -5,6 +5,7 @@
 mod connection;
 mod error;
 mod load;
+mod logs;
 mod progress;
 mod save;
 
@@ -26,5 +27,6 @@ pub async fn run(command: Command, host: Host) -> Result<()> {
     match command {
         Command::Save(save) => save::save(&daemon, &save).await,
         Command::Load(load) => load::load(&daemon, load).await,
+        Command::Logs(logs) => logs::logs(&daemon, &logs).await,
     }
 }

@@ -75,6 +75,10 @@ pub struct Args {
     #[arg(long = "registry-mirror", value_name = "URL")]
     pub registry_mirrors: Vec<String>,
 
+    /// Show the value of a plugin's variable of this name, in which * is anything, as ********; repeatable
+    #[arg(long = "redact-env", value_name = "PATTERN")]
+    pub redact_env: Vec<String>,
+
     /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
@@ -117,6 +121,7 @@ impl Args {
             ("log-format", self.log_format.clone()),
             ("log-level", self.log_level.clone()),
             ("pidfile", path(&self.pidfile)),
+            ("redact-env", list(&self.redact_env)),
             ("registry-mirrors", list(&self.registry_mirrors)),
             ("runtimes", list(&self.runtimes)),
             ("shutdown-timeout", self.shutdown_timeout.map(|seconds| seconds.to_string())),
@@ -152,6 +157,7 @@ mod tests {
             runtimes: vec!["a=b".into()],
             insecure_registries: vec!["i".into()],
             registry_mirrors: vec!["m".into()],
+            redact_env: vec!["x".into()],
             engine: Some("none".into()),
             version: None,
             command: None,

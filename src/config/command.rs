@@ -16,6 +16,8 @@ pub enum Command {
     Save(Save),
     /// Install a plugin from such a file
     Load(Load),
+    /// Print what a plugin wrote on its standard output and standard error
+    Logs(Logs),
 }
 
 /// `dockplugd save`
@@ -43,6 +45,33 @@ pub struct Load {
     /// Grant what the plugin asks for without being asked
     #[arg(long)]
     pub grant_all_permissions: bool,
+}
+
+/// `dockplugd logs`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Logs {
+    /// Go on as the plugin writes, over its restarts, until it is disabled
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Only the last lines [default: all]
+    #[arg(short = 'n', long, value_name = "LINES")]
+    pub tail: Option<u64>,
+
+    /// Only what was written since then: 10m (ago), 2026-11-24T10:00:00Z, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+
+    /// Only what was written until then
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+
+    /// Begin each line with its time
+    #[arg(short, long)]
+    pub timestamps: bool,
+
+    /// The plugin, by its name or its id
+    pub plugin: String,
 }
 
 impl Args {

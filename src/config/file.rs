@@ -28,12 +28,13 @@ pub(super) struct File {
     #[serde(default, deserialize_with = "programs")]
     pub(super) runtimes: Option<BTreeMap<String, PathBuf>>,
     pub(super) insecure_registries: Option<Vec<String>>,
+    pub(super) redact_env: Option<Vec<String>>,
     pub(super) registry_mirrors: Option<Vec<String>>,
     pub(super) engine: Option<String>,
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -46,6 +47,7 @@ const KEYS: [&str; 15] = [
     "log-format",
     "log-level",
     "pidfile",
+    "redact-env",
     "registry-mirrors",
     "runtimes",
     "shutdown-timeout",

@@ -63,6 +63,8 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     /// Who is asked before docker.io: URLs.
     pub registry_mirrors: Vec<String>,
+    /// Names of variables of plugins whose values are not shown; `*` is anything.
+    pub redact_env: Vec<String>,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
     /// Where programs without a path are looked for: the environment's `PATH`.
@@ -184,6 +186,7 @@ impl Config {
             runtimes,
             insecure_registries: list(&args.insecure_registries, file.insecure_registries),
             registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
+            redact_env: list(&args.redact_env, file.redact_env),
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
             search_path: OsString::new(),
         })
@@ -303,12 +306,14 @@ mod tests {
             "--insecure-registry=a:5000",
             "--insecure-registry=10.0.0.0/8",
             "--registry-mirror=https://m",
+            "--redact-env=*_KEY",
             "--engine=none",
         ];
         let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
-            "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none"}"#;
+            "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
+            "redact-env": ["*_KEY"]}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);

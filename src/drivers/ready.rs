@@ -5,19 +5,11 @@
 //! and the kernel tells; `listen` comes later and the kernel tells nobody: that gap alone is bridged by asking again,
 //! see [`Pace`]. This file does not know the plugin's process: whoever waits also watches for its end.
 
-use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
-
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::connect::{Attempt, Endpoint, Pace};
 use super::error::{Error, SocketError};
-
-/// How many bytes of events are taken at a time. What they say is not looked at: each is a reason to try again.
-const EVENTS_BYTES: usize = 4096;
+use crate::watch::{Change, Watch};
 
 /// Resolves when the socket `socket_name` in `sockets` accepts a connection. Waits for ever otherwise: give it a
 /// deadline, and drop it when the plugin's process ends.
@@ -31,13 +23,14 @@ pub async fn ready(sockets: &Path, socket_name: &str) -> Result<(), Error> {
 
 async fn wait(sockets: &Path, socket_name: &str) -> Result<(), SocketError> {
     let endpoint = Endpoint::new(sockets, socket_name);
-    let watch = Watch::new(&endpoint, sockets)?;
+    let failed = |source| SocketError::Io { step: "watching", path: sockets.to_owned(), source };
+    let watch = Watch::new(endpoint.open_directory()?, Change::Name).map_err(failed)?;
     let mut pace = Pace::new();
     loop {
         match endpoint.attempt().await? {
             Attempt::Connected(_) => return Ok(()),
             Attempt::Absent(_) => {
-                watch.changed().await?;
+                watch.changed().await.map_err(failed)?;
                 pace = Pace::new();
             }
             Attempt::Refused(_) => pace.tick().await,
@@ -45,45 +38,9 @@ async fn wait(sockets: &Path, socket_name: &str) -> Result<(), SocketError> {
     }
 }
 
-/// A watch on the directory.
-struct Watch<'a> {
-    events: AsyncFd<OwnedFd>,
-    path: &'a Path,
-}
-
-impl<'a> Watch<'a> {
-    fn new(endpoint: &Endpoint, path: &'a Path) -> Result<Self, SocketError> {
-        let failed = |source| SocketError::Io { step: "watching", path: path.to_owned(), source };
-        let directory = endpoint.open_directory()?;
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .map_err(|errno| failed(errno.into()))?;
-        let appears = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-        let gone = AddWatchFlags::IN_DELETE_SELF | AddWatchFlags::IN_MOVE_SELF;
-        let by_descriptor = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        inotify.add_watch(by_descriptor.as_str(), appears | gone).map_err(|errno| failed(errno.into()))?;
-        #[allow(
-            deprecated,
-            reason = "unsound only for a type that changes its descriptor; OwnedFd never does"
-        )]
-        let events = AsyncFd::with_interest(OwnedFd::from(inotify), Interest::READABLE).map_err(failed)?;
-        Ok(Self { events, path })
-    }
-
-    /// Waits until something has happened in the directory since the last call.
-    async fn changed(&self) -> Result<(), SocketError> {
-        let read = |inotify: &OwnedFd| {
-            nix::unistd::read(inotify, &mut [0_u8; EVENTS_BYTES]).map_err(io::Error::from)
-        };
-        self.events.async_io(Interest::READABLE, read).await.map(drop).map_err(|source| SocketError::Io {
-            step: "watching",
-            path: self.path.to_owned(),
-            source,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
     use std::path::PathBuf;

@@ -37,7 +37,7 @@ pub(super) async fn enable(inner: &Arc<Inner>, selector: &str, timeout: Duration
         match plugin.commit(&inner.parts.store, record).await {
             Ok(()) => Ok(process),
             Err(error) => {
-                launch::stop(&plugin, &process).await;
+                launch::stop(inner, &plugin, &process).await;
                 Err(error)
             }
         }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::{go_json, privilege, settable, spec, validate};
+use super::{go_json, privilege, secret, settable, spec, validate};
 use crate::error::{Classified, Kind};
 use crate::oci::Digest;
 use crate::{confine, content, drivers, layer, oci, registry, runtime, state};
@@ -134,6 +134,18 @@ pub enum Error {
         /// What `confine` says.
         #[source]
         source: confine::Error,
+    },
+    /// A setting that is a reference to a file.
+    #[error(transparent)]
+    Secret(secret::Error),
+    /// The log of a plugin.
+    #[error("cannot read the log of plugin {name}")]
+    Log {
+        /// Its name.
+        name: String,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
     },
     /// A directory of ours.
     #[error("{doing} {}", path.display())]
@@ -315,6 +327,8 @@ impl Classified for Error {
             | Self::Runtime(_)
             | Self::Driver(_)
             | Self::Directory { .. }
+            | Self::Log { .. }
+            | Self::Secret(_)
             | Self::Io { .. }
             | Self::Store { .. }
             | Self::Mounts { .. }

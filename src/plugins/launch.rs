@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::observed::Status;
 use super::plugin::{Order, Plugin};
-use super::{Error, Inner, Result, STOP_GRACE, blocking, directories, init_layer, spec};
+use super::{Error, Inner, Result, STOP_GRACE, blocking, directories, init_layer, secret, spec};
 use crate::confine::Root;
 use crate::drivers::{self, Registration, Scope};
 use crate::error::chain;
@@ -55,14 +55,14 @@ pub(super) async fn launch(
         }
         Err(Error::Closing) if leftover == Leftover::Adopt => Err(Error::Closing),
         Err(error) => {
-            stop(plugin, &process).await;
+            stop(inner, plugin, &process).await;
             Err(error)
         }
     }
 }
 
 /// Ends a process: asks, and after [`STOP_GRACE`] kills. Returns when nothing of it is left.
-pub(super) async fn stop(plugin: &Plugin, process: &Process) {
+pub(super) async fn stop(inner: &Inner, plugin: &Plugin, process: &Process) {
     plugin.observe(|state| state.status = Status::Stopping);
     let told = |result: crate::runtime::Result<()>| {
         if let Err(error) = result {
@@ -77,7 +77,7 @@ pub(super) async fn stop(plugin: &Plugin, process: &Process) {
         exit = tokio::time::timeout(STOP_GRACE, process.wait()).await;
     }
     if let Ok(exit) = exit {
-        plugin.observe(|state| state.ended(&exit));
+        ended(inner, plugin, &exit);
     } else {
         tracing::error!(plugin = plugin.name, pid = process.pid(), "does not end when killed");
     }
@@ -126,8 +126,8 @@ async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> 
     if let Some(found) = inner.parts.launcher.attach(id, &exec).await.map_err(Error::Runtime)? {
         match (found.exit(), leftover) {
             (None, Leftover::Adopt) => return Ok(found),
-            (None, Leftover::End) => stop(plugin, &found).await,
-            (Some(exit), _) => plugin.observe(|state| state.ended(&exit)),
+            (None, Leftover::End) => stop(inner, plugin, &found).await,
+            (Some(exit), _) => ended(inner, plugin, &exit),
         }
     }
     let spec = {
@@ -136,12 +136,27 @@ async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> 
     };
     let log = inner.parts.data.plugin(id).log();
     let start = Start { id: id.to_owned(), exec, log, spec: &spec };
-    inner.parts.launcher.start(start).await.map_err(Error::Runtime)
+    let process = inner.parts.launcher.start(start).await.map_err(Error::Runtime)?;
+    inner.tell_with("start", &plugin.id, &plugin.name, &[("pid", process.pid().to_string())]);
+    Ok(process)
+}
+
+/// Notes that a process has ended, and tells, once for each process.
+pub(super) fn ended(inner: &Inner, plugin: &Plugin, exit: &Exit) {
+    let mut is_news = false;
+    plugin.observe(|state| {
+        // Whoever stops a process that dies by itself hears of its end a second time.
+        is_news = state.finished_at != Some(exit.at);
+        state.ended(exit);
+    });
+    if is_news {
+        inner.tell_with("die", &plugin.id, &plugin.name, &[("exitCode", exit.code.to_string())]);
+    }
 }
 
 /// Everything on disk that a process needs, and what the runtime is told.
 fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
-    let settings = plugin.record().settings;
+    let settings = secret::resolve(&plugin.record().settings).map_err(Error::Secret)?;
     let places =
         directories::prepare(&inner.parts, &plugin.id, !plugin.config().propagated_mount.is_empty())?;
     let spec = spec::build(&plugin.id, &plugin.config(), &settings, &places, &spec::Machine);
@@ -164,7 +179,7 @@ async fn until_ready(
     tokio::select! {
         biased;
         exit = process.wait() => {
-            plugin.observe(|state| state.ended(&exit));
+            ended(inner, plugin, &exit);
             Err(Error::Died {
                 name: plugin.name.clone(),
                 how: how(&exit),

@@ -36,6 +36,7 @@ mod id;
 mod init_layer;
 mod launch;
 mod list;
+mod logs;
 mod observed;
 mod offline;
 mod plugin;
@@ -48,6 +49,7 @@ mod remote;
 mod remove;
 pub mod report;
 mod restore;
+mod secret;
 mod set;
 pub mod settable;
 mod settings;
@@ -79,6 +81,7 @@ pub use config::PluginConfig;
 pub use error::Error;
 pub use id::PluginId;
 pub use list::Filter;
+pub use logs::{Lines, LogOrder};
 pub use observed::{State, Status};
 pub use offline::Saved;
 pub use plugin::View;
@@ -186,6 +189,14 @@ impl Plugins {
     /// [`Error::NotFound`], [`Error::Ambiguous`].
     pub fn inspect(&self, selector: &str) -> Result<View> {
         Ok(self.0.shelf.find(selector)?.view())
+    }
+
+    /// What a plugin's process wrote, the oldest line first.
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`]; [`Error::Log`].
+    pub async fn logs(&self, selector: &str, order: LogOrder) -> Result<Lines> {
+        logs::logs(&self.0, selector, order).await
     }
 
     /// Starts a plugin and waits until it listens, `timeout` at most (0: [`START_DEADLINE`]).
@@ -308,7 +319,14 @@ impl fmt::Debug for Plugins {
 impl Inner {
     /// Tells what happened. dockerd gives the name as it was typed.
     fn tell(&self, action: &str, id: &PluginId, name: &str) {
-        self.parts.events.publish(Event::new(Type::Plugin, action, id.as_str()).with("name", name));
+        self.tell_with(action, id, name, &[]);
+    }
+
+    /// Tells what happened, and more about it.
+    fn tell_with(&self, action: &str, id: &PluginId, name: &str, attributes: &[(&str, String)]) {
+        let event = Event::new(Type::Plugin, action, id.as_str()).with("name", name);
+        let event = attributes.iter().fold(event, |event, (key, value)| event.with(*key, value));
+        self.parts.events.publish(event);
     }
 }
 

@@ -167,7 +167,6 @@ impl Plugin {
     }
 
     /// Tells of every change of what is seen.
-    #[cfg(test)]
     pub(super) fn observed(&self) -> watch::Receiver<State> {
         self.observed.subscribe()
     }

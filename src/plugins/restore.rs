@@ -76,7 +76,7 @@ async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
     match inner.parts.launcher.attach(plugin.id.as_str(), &exec).await {
         Ok(Some(process)) if process.exit().is_none() => {
             tracing::warn!(plugin = plugin.name, "runs without being enabled: ended");
-            launch::stop(&plugin, &process).await;
+            launch::stop(&inner, &plugin, &process).await;
             launch::settle(&inner, &plugin).await;
             plugin.observe(|state| state.status = super::Status::Stopped);
         }

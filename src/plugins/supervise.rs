@@ -54,7 +54,7 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
             None => launch::launch(&inner, &plugin, plugin.start_deadline(), Leftover::Adopt).await,
         };
         let trouble = match running {
-            Ok(running) => match watch(&plugin, &running).await {
+            Ok(running) => match watch(&inner, &plugin, &running).await {
                 Watched::Ordered(order) => return finish(&inner, &plugin, order, Some(&running)).await,
                 Watched::Died { trouble, lived } => {
                     if lived >= STEADY {
@@ -76,9 +76,19 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
         tokio::select! {
             biased;
             order = plugin.ordered() => return finish(&inner, &plugin, order, None).await,
-            () = tokio::time::sleep(wait) => plugin.observe(|state| state.restarts += 1),
+            () = tokio::time::sleep(wait) => restarting(&inner, &plugin),
         }
     }
+}
+
+/// Notes, and tells, that the plugin is started once more.
+fn restarting(inner: &Inner, plugin: &Plugin) {
+    let mut restarts = 0;
+    plugin.observe(|state| {
+        state.restarts = state.restarts.saturating_add(1);
+        restarts = state.restarts;
+    });
+    inner.tell_with("restart", &plugin.id, &plugin.name, &[("restarts", restarts.to_string())]);
 }
 
 /// What came first.
@@ -87,12 +97,12 @@ enum Watched {
     Died { trouble: String, lived: Duration },
 }
 
-async fn watch(plugin: &Plugin, process: &Process) -> Watched {
+async fn watch(inner: &Inner, plugin: &Plugin, process: &Process) -> Watched {
     tokio::select! {
         biased;
         order = plugin.ordered() => Watched::Ordered(order),
         exit = process.wait() => {
-            plugin.observe(|state| state.ended(&exit));
+            launch::ended(inner, plugin, &exit);
             let lived = exit.at.duration_since(process.started_at());
             Watched::Died {
                 trouble: format!("plugin {} {}", plugin.name, launch::how(&exit)),
@@ -107,7 +117,7 @@ async fn finish(inner: &Arc<Inner>, plugin: &Plugin, order: Order, process: Opti
         return;
     }
     if let Some(process) = process {
-        launch::stop(plugin, process).await;
+        launch::stop(inner, plugin, process).await;
     }
     launch::settle(inner, plugin).await;
     plugin

@@ -204,7 +204,8 @@ async fn a_plugin_is_enabled_once_and_disabled_once() {
     let again = "plugin is already disabled: plugin tiny:latest found but disabled";
     assert_eq!(text(plugins.disable("tiny", true).await), again);
     assert_eq!(fs::read_dir(ground.exec().plugins()).unwrap().count(), 0);
-    assert_eq!(actions(&ground), ["create tiny:latest", "enable tiny", "disable tiny"]);
+    let told = ["create tiny:latest", "start tiny:latest", "enable tiny", "die tiny:latest", "disable tiny"];
+    assert_eq!(actions(&ground), told);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! a `log` without a newline is a piece of a longer line. Writing never fails and never blocks on anything but the
 //! disk: what cannot be written is dropped. It does not know where the bytes come from.
 
+mod read;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -12,6 +14,8 @@ use std::fs::{File, OpenOptions, rename};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+pub use read::Reader;
 
 /// The most that the two files of one container's log take together.
 pub const LOG_TOTAL_BYTES: u64 = 10 * 1000 * 1000;

@@ -21,7 +21,7 @@ mod spawn;
 mod tests;
 
 pub use launcher::{Launcher, START_DEADLINE, Start};
-pub use log::{LOG_TOTAL_BYTES, Line, Stream, tail};
+pub use log::{LOG_TOTAL_BYTES, Line, Reader, Stream, tail};
 pub use process::Process;
 pub use program::{Container, Runtime, RuntimeProgram};
 pub use record::{Commands, Exit, UNKNOWN_CODE};

@@ -18,6 +18,8 @@ pub struct Facts {
     pub default_runtime: String,
     /// All runtimes: program by name.
     pub runtimes: BTreeMap<String, PathBuf>,
+    /// Names of variables of plugins whose values are not shown; `*` is anything.
+    pub redact_env: Vec<String>,
     /// Where it listens, as `scheme://address`.
     pub addresses: Vec<String>,
     /// The machine.
