@@ -151,9 +151,8 @@ fn after_a_kill_ledger_kernel_and_plugin_agree() {
     assert_eq!(daemon.http().ask("DELETE", "/volumes/data").status, 204);
 }
 
-#[test]
-fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
-    let Some(mut daemon) = Daemon::ours() else { return };
+/// An rclone plugin with the volume `data`; says where on the host its files lie.
+fn run_rclone(daemon: &Daemon) -> PathBuf {
     let docker = daemon.docker();
     let context = daemon.place().join("rclone");
     plugin::write_rclone(&context);
@@ -170,6 +169,13 @@ fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
     let options = json!({"type": "local", "path": "/data/cache/store"});
     let made = daemon.volume(&json!({"Name": "data", "Driver": "rclone", "DriverOpts": options}));
     assert_eq!(made.status, 201, "{}", made.text());
+    cache.join("store")
+}
+
+#[test]
+fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
+    let Some(mut daemon) = Daemon::ours() else { return };
+    let store = run_rclone(&daemon);
     let place = mounted(&daemon, "data", "r1");
     fs::write(place.join("before"), "one").unwrap();
     daemon.kill();
@@ -178,7 +184,7 @@ fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
     until("the plugin is there again", || (act(&daemon, "mount", "data", "r1").status == 200).then_some(()));
     for (file, text) in [("before", "one"), ("meanwhile", "two")] {
         assert_eq!(fs::read_to_string(place.join(file)).unwrap(), text);
-        assert_eq!(fs::read_to_string(cache.join("store").join(file)).unwrap(), text);
+        assert_eq!(fs::read_to_string(store.join(file)).unwrap(), text);
     }
     assert_eq!(daemon.http().look("/volumes/data")["Status"]["Mounts"], json!(["r1"]));
     unmount(&daemon, "data", "r1");
