@@ -214,7 +214,7 @@ fn a_volume_in_use_does_not_notice_that_the_daemon_is_killed() {
     // In use it is let go only by force; then nothing of it stays, though somebody is still there.
     assert!(daemon.docker().fails(&["plugin", "disable", "rclone"]).contains("in use"));
     daemon.docker().ok(&["plugin", "disable", "-f", "rclone"]);
-    assert_eq!(mounts_below(&daemon.data_root()), [String::new(); 0]);
+    assert!(mounts_below(&daemon.data_root()).is_empty(), "{:?}", mounts_below(&daemon.data_root()));
     let ended = user.child.wait().unwrap();
     assert!(!ended.success());
     daemon.docker().ok(&["plugin", "rm", "-f", "rclone"]);
@@ -229,7 +229,7 @@ fn without_live_restore_a_volume_ends_with_its_plugin_and_the_plugin_starts_agai
     let pid = is_running(&daemon, "rclone").unwrap()["Pid"].as_i64().unwrap();
     fs::write(place.join("file"), "x").unwrap();
     assert_eq!(daemon.stop(), Some(0));
-    assert_eq!(mounts_below(&daemon.data_root()), [String::new(); 0]);
+    assert!(mounts_below(&daemon.data_root()).is_empty(), "{:?}", mounts_below(&daemon.data_root()));
     assert!(!Path::new("/proc").join(pid.to_string()).exists());
     daemon.launch();
     let again = until("it runs", || is_running(&daemon, "rclone"));

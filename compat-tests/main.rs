@@ -22,6 +22,8 @@ mod hostile_contexts;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod mounts;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod plugin_life;

@@ -92,6 +92,11 @@ impl ExecRoot {
         self.0.join("runtime")
     }
 
+    /// Where the mounts of plugins' volumes are staged: `<id of the mount>`. No plugin can reach it.
+    pub fn mounts(&self) -> PathBuf {
+        self.0.join("mounts")
+    }
+
     /// The parent of the running plugins' directories.
     pub fn plugins(&self) -> PathBuf {
         self.0.join("plugins")

@@ -51,7 +51,7 @@ fn table(rooms: Rooms) -> Router {
         .route("/plugins/{*rest}", any(plugins::act))
         .route("/volumes", get(volumes::list))
         .route("/volumes/", volume())
-        .route("/volumes/{*name}", volume())
+        .route("/volumes/{*name}", volume().post(volumes::act))
         .route("/volumes/create", volume().post(volumes::create))
         .route("/volumes/prune", volume().post(volumes::prune));
     elsewhere::routes(ours)

@@ -18,7 +18,7 @@ use crate::paths::{DataRoot, ExecRoot};
 use crate::plugins::{self, Plugins};
 use crate::runtime::{Launcher, RuntimeProgram};
 use crate::state::Store;
-use crate::volumes::Volumes;
+use crate::volumes::{Roots, Volumes};
 use crate::{content, layer};
 
 mod plugin_routes;
@@ -43,8 +43,8 @@ impl Stage {
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
         let (events, drivers) = (Bus::new(), Drivers::new());
         let path = directory.path();
-        let volumes =
-            Volumes::open(store.clone(), drivers.clone(), events.clone(), &path.join("volumes")).unwrap();
+        let directories = Roots { local: path.join("volumes"), mounts: path.join("mounts") };
+        let volumes = Volumes::open(store.clone(), drivers.clone(), events.clone(), &directories).unwrap();
         // Nothing is started here, so any program will do.
         let program = RuntimeProgram::find("true", &std::env::var_os("PATH").unwrap()).unwrap();
         let plugins = Plugins::open(plugins::Parts {

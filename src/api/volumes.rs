@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{Response, StatusCode};
+use axum::response::IntoResponse as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -222,6 +223,56 @@ pub(super) async fn prune(
     let pruned = rooms.volumes.prune(&Prune::parse(&terms)?).await?;
     let report = PruneReport { volumes_deleted: pruned.deleted, space_reclaimed: pruned.reclaimed_bytes };
     Ok(reply::ok(&report))
+}
+
+/// The body of `mount` and `unmount`.
+#[derive(Default)]
+struct MountRequest {
+    reference: String,
+}
+
+impl FromGo for MountRequest {
+    fn from_go(value: Value) -> std::result::Result<Self, String> {
+        let fields = match value {
+            Value::Object(fields) => fields,
+            other => {
+                return Err(format!("{}, expected {{\"Reference\": \"…\"}}", mismatch(&other, "an object")));
+            }
+        };
+        let mut request = Self::default();
+        for (key, value) in fields.into_iter().filter(|(key, _)| key.eq_ignore_ascii_case("reference")) {
+            request.reference = match value {
+                Value::String(text) => text,
+                other => return Err(mismatch(&other, &format!("field {key} of type string"))),
+            };
+        }
+        Ok(request)
+    }
+}
+
+/// Where a volume is mounted.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Mounted<'a> {
+    mountpoint: &'a Path,
+}
+
+/// `POST /volumes/{name}/mount` and `POST /volumes/{name}/unmount`, which dockerd does not have.
+pub(super) async fn act(
+    State(rooms): State<Rooms>,
+    VolumeName(path): VolumeName,
+    request: Request,
+) -> Result<Response<Body>> {
+    let Some((name, verb @ ("mount" | "unmount"))) = path.rsplit_once('/') else {
+        return Err(Failure::page_not_found());
+    };
+    let Json(MountRequest { reference }) = Json::from_request(request, &()).await?;
+    if verb == "mount" {
+        let mountpoint = rooms.volumes.mount(name, &reference).await?;
+        return Ok(reply::ok(&Mounted { mountpoint: &mountpoint }));
+    }
+    rooms.volumes.unmount(name, &reference).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// The volumes of `/system/df`.

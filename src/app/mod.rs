@@ -64,8 +64,13 @@ impl App {
 
         let hosts = Arc::new(Hosts::new(&config.insecure_registries, &config.registry_mirrors)?);
         let (events, drivers) = (Bus::new(), Drivers::new());
-        let volumes =
-            Volumes::open(store.clone(), drivers.clone(), events.clone(), &config.data_root.volumes())?;
+        let volumes = Volumes::open(
+            store.clone(),
+            drivers.clone(),
+            events.clone(),
+            &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
+        )?;
+        let settling = volumes.clone();
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -93,6 +98,7 @@ impl App {
         }
         let server = Server::start(listeners, &Api::new(rooms.clone()), rooms.closing);
         tell_service_manager(NotifyState::Ready);
+        settling.follow_drivers();
         plugins.restore();
         Ok(Self { config, server, plugins, _pidfile: pidfile })
     }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::attributes::{Pinned, proc_path};
@@ -36,6 +37,27 @@ impl Pinned {
         let here = proc_path(self.as_fd());
         mount(NONE, here.as_str(), NONE, kind | MsFlags::MS_REC, NONE)
             .map_err(|errno| Error::system("set the propagation of", describe(self).as_bytes(), errno))
+    }
+}
+
+impl Root {
+    /// Holds on to a directory below the root, to be bound elsewhere. Unlike [`Root::follow`], where `..` and absolute
+    /// links count from the root, a path or a link that leads out of it is refused.
+    ///
+    /// # Errors
+    /// `EXDEV` if it leads out, `ENOTDIR` if it is no directory; as [`Root::follow`].
+    pub fn beneath(&self, path: &[u8]) -> Result<Pinned> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let name = if path.is_empty() { b".".as_slice() } else { path };
+        loop {
+            match openat2(self.as_fd(), name, how) {
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(errno) => return Err(Error::system("resolve beneath its own tree", name, errno)),
+                Ok(fd) => return Ok(Pinned::new(fd)),
+            }
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use super::client::{Client, Deadlines, Method};
 use super::connect::Endpoint;
 use super::error::Error;
 use super::registry::Registration;
-use super::scope::Scope;
+use super::scope::{Place, Scope};
 
 /// How far a driver's volumes reach: what dockerd calls the volume's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -185,14 +185,16 @@ impl Driver {
         self.checked(Method::Path, || Ok(self.host_path(Path::new(&answer.path("Mountpoint")?))))
     }
 
-    /// Mounts a volume for `id` (the plugin counts the ids), and says where on the host.
+    /// Mounts a volume for `id` (the plugin counts the ids), and says where: the plugin's words, not to be opened but
+    /// by way of [`Driver::place`].
     ///
     /// # Errors
     /// As [`Driver::create`]; [`Error::Answer`] when the plugin says neither where nor why not.
     pub async fn mount(&self, name: &str, id: &str) -> Result<PathBuf, Error> {
         let mut answer = self.client.call(Method::Mount, &ForMount { name, id }).await?;
         let read = || {
-            self.host_path(Path::new(&answer.path("Mountpoint")?))
+            Some(PathBuf::from(answer.path("Mountpoint")?))
+                .filter(|path| !path.as_os_str().is_empty())
                 .ok_or_else(|| "neither Mountpoint nor Err is set, expected one of them".to_owned())
         };
         self.checked(Method::Mount, read)
@@ -231,6 +233,14 @@ impl Driver {
     /// The host's name for a path inside the plugin, see [`Scope::host_path`].
     pub fn host_path(&self, in_plugin: &Path) -> Option<PathBuf> {
         self.scope.host_path(in_plugin)
+    }
+
+    /// Where a mountpoint that the plugin has answered lies on the host, see [`Scope::place`].
+    ///
+    /// # Errors
+    /// In words, why it can be no mountpoint.
+    pub fn place(&self, in_plugin: &Path) -> Result<Place, &'static str> {
+        self.scope.place(in_plugin)
     }
 
     async fn ask_capabilities(&self) -> Result<Reach, Error> {

@@ -26,7 +26,7 @@ pub use driver::{Driver, Found, Reach};
 pub use error::{Error, SocketError};
 pub use ready::ready;
 pub use registry::{Drivers, Lease, Registration};
-pub use scope::Scope;
+pub use scope::{Place, Scope};
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

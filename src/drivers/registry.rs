@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
+
 use super::client::Deadlines;
 use super::driver::Driver;
 use super::error::Error;
@@ -21,6 +23,8 @@ pub struct Drivers(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     deadlines: Deadlines,
+    /// Changed with every registration.
+    arrivals: watch::Sender<u64>,
     /// By normalised name. Held only for a look or a change in memory.
     slots: Mutex<BTreeMap<String, Slot>>,
 }
@@ -60,7 +64,7 @@ impl Drivers {
 
     /// No drivers, with other deadlines.
     pub fn with_deadlines(deadlines: Deadlines) -> Self {
-        Self(Arc::new(Inner { deadlines, slots: Mutex::default() }))
+        Self(Arc::new(Inner { deadlines, ..Inner::default() }))
     }
 
     /// Makes a driver live, in place of the one that has the name now.
@@ -74,6 +78,12 @@ impl Drivers {
             std::mem::replace(&mut slots.entry(name).or_default().state, State::Live(driver))
         };
         drop(before);
+        self.0.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Changes whenever a driver becomes live, the first time or anew; closed with the last of these clones.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.0.arrivals.subscribe()
     }
 
     /// The driver is not live any more, and its plugin may be gone for good. Leases stay.

@@ -15,7 +15,46 @@ pub struct Scope {
     pub propagated: Option<(PathBuf, PathBuf)>,
 }
 
+/// A place in a plugin's file system: a directory of the host, and the plugin's path in it, to be resolved beneath it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The plugin's root file system, or its propagated directory. A path of ours.
+    pub base: PathBuf,
+    /// Relative, without `..`; empty for the directory itself. Chosen by the plugin: links on the way are not seen yet.
+    pub below: PathBuf,
+}
+
 impl Scope {
+    /// Where a mountpoint that a plugin has answered lies.
+    ///
+    /// # Errors
+    /// In words, why it can be no mountpoint: empty, relative, the root, with a `..` in it, or in `/proc`.
+    pub fn place(&self, in_plugin: &Path) -> Result<Place, &'static str> {
+        if in_plugin.as_os_str().is_empty() {
+            return Err("it is empty");
+        }
+        if !in_plugin.has_root() {
+            return Err("it is relative, expected an absolute path");
+        }
+        if in_plugin.components().any(|part| part == Component::ParentDir) {
+            return Err("it climbs by \"..\"");
+        }
+        let path = below_root(in_plugin);
+        if path.as_os_str().is_empty() {
+            return Err("it is the plugin's root");
+        }
+        if path.starts_with("proc") {
+            return Err("it is in /proc");
+        }
+        if let Some((inside, on_host)) = &self.propagated
+            && let Ok(rest) = path.strip_prefix(below_root(inside))
+            && !inside.as_os_str().is_empty()
+        {
+            return Ok(Place { base: on_host.clone(), below: rest.to_owned() });
+        }
+        Ok(Place { base: self.rootfs.clone(), below: path })
+    }
+
     /// The host's name for a path inside the plugin: below the propagated directory, otherwise below `rootfs`, and
     /// never outside of either. A path without a leading slash counts from the plugin's root.
     ///
@@ -81,6 +120,32 @@ mod tests {
             ("..", "/d/rootfs"),
         ] {
             assert_eq!(scope().host_path(Path::new(in_plugin)), Some(on_host.into()), "{in_plugin}");
+        }
+    }
+
+    #[test]
+    fn a_mountpoint_is_a_place_below_or_refused() {
+        for (in_plugin, expected) in [
+            ("/mnt/a", Ok(("/d/propagated", "a"))),
+            ("/mnt", Ok(("/d/propagated", ""))),
+            ("//mnt/./a/", Ok(("/d/propagated", "a"))),
+            ("/mnt2/a", Ok(("/d/rootfs", "mnt2/a"))),
+            ("/procedures", Ok(("/d/rootfs", "procedures"))),
+            ("", Err("empty")),
+            ("mnt/a", Err("relative")),
+            ("/", Err("root")),
+            ("/.", Err("root")),
+            ("/mnt/../../etc", Err("climbs")),
+            ("/mnt/a/..", Err("climbs")),
+            ("/proc/1/root", Err("/proc")),
+        ] {
+            match (scope().place(Path::new(in_plugin)), expected) {
+                (Ok(place), Ok((base, below))) => {
+                    assert_eq!((place.base, place.below), (base.into(), below.into()), "{in_plugin}");
+                }
+                (Err(got), Err(word)) => assert!(got.contains(word), "{in_plugin}: {got}"),
+                (got, expected) => panic!("{in_plugin}: {got:?}, expected {expected:?}"),
+            }
         }
     }
 

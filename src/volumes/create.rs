@@ -125,7 +125,12 @@ impl Volumes {
     }
 
     /// Makes the volume known: on disk first.
-    async fn record(&self, name: &str, driver: &str, request: Create) -> Result<Arc<Volume>, Problem> {
+    pub(super) async fn record(
+        &self,
+        name: &str,
+        driver: &str,
+        request: Create,
+    ) -> Result<Arc<Volume>, Problem> {
         let (options, labels) = (request.options, request.labels);
         let record = Record { driver: driver.to_owned(), options, labels, created_at: Timestamp::now() };
         self.0.store.commit(Change::new().put(VOLUMES, name, &record)?).await?;

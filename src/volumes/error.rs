@@ -1,6 +1,8 @@
 //! What can go wrong with volumes, in dockerd's words: `create x: …`, `get x: no such volume`.
 
-use super::local;
+use std::path::PathBuf;
+
+use super::{local, stage};
 use crate::drivers;
 use crate::error::{Classified, Kind};
 use crate::state;
@@ -36,6 +38,9 @@ pub enum Error {
     /// The local driver's directory could not be put in order.
     #[error("opening the local volumes")]
     Local(#[from] local::Error),
+    /// The staged mounts could not be put in order.
+    #[error("opening the staged mounts")]
+    Stage(#[from] stage::Error),
     /// A task has panicked or was stopped with the daemon.
     #[error("the operation was interrupted: {0}")]
     Stopped(String),
@@ -109,6 +114,27 @@ pub enum Problem {
     /// The record could not be written.
     #[error(transparent)]
     State(#[from] state::Error),
+    /// What mounts gave no reference.
+    #[error("the reference cannot be used: {0}")]
+    Reference(String),
+    /// The plugin's answer to `Mount` is no directory of its own.
+    #[error("plugin {driver} gave volume {name} the mountpoint {answer:?}, which is refused: {reason}")]
+    Mountpoint {
+        /// The plugin.
+        driver: String,
+        /// The volume.
+        name: String,
+        /// What it answered.
+        answer: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The mount could not be staged, through no fault of the plugin.
+    #[error(transparent)]
+    Stage(#[from] stage::Error),
+    /// A task has panicked or was stopped with the daemon.
+    #[error("the operation was interrupted: {0}")]
+    Interrupted(String),
     /// No random bytes for a name.
     #[error("making up a name")]
     Random(#[source] getrandom::Error),
@@ -134,7 +160,7 @@ impl Classified for Error {
             Self::PruneRunning => Kind::Conflict,
             Self::State(error) => error.kind(),
             Self::Local(error) => error.kind(),
-            Self::Stopped(_) => Kind::Internal,
+            Self::Stage(_) | Self::Stopped(_) => Kind::Internal,
         }
     }
 }
@@ -146,11 +172,13 @@ impl Classified for Problem {
             Self::InUse { .. } | Self::NameTaken { .. } | Self::Unchecked { .. } | Self::Lost { .. } => {
                 Kind::Conflict
             }
-            Self::Name(_) => Kind::Invalid,
+            Self::Name(_) | Self::Reference(_) => Kind::Invalid,
             Self::Checking { source: error, .. } | Self::Driver(error) => error.kind(),
             Self::Local(error) => error.kind(),
             Self::State(error) => error.kind(),
-            Self::Random(_) => Kind::Internal,
+            Self::Mountpoint { .. } | Self::Stage(_) | Self::Interrupted(_) | Self::Random(_) => {
+                Kind::Internal
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Known(RwLock<BTreeMap<String, Entry>>);
 pub(super) struct Entry {
     /// As its record tells it: of a local volume, all there is to tell. Shared with whoever asked.
     pub(super) volume: Arc<Volume>,
-    /// Who uses it, as ids.
+    /// Who uses it, as references: those the ledger has in use.
     holders: BTreeSet<String>,
     /// While it exists its plugin cannot be disabled or removed. None for a local volume.
     _lease: Option<Lease>,
@@ -88,14 +88,10 @@ impl Known {
         }
     }
 
-    /// Adds a holder; `false` when there is no such volume.
-    pub(super) fn hold(&self, name: &str, holder: &str) -> bool {
-        match self.write().get_mut(name) {
-            Some(entry) => {
-                entry.holders.insert(holder.to_owned());
-                true
-            }
-            None => false,
+    /// Adds a holder, which the ledger has on disk.
+    pub(super) fn hold(&self, name: &str, holder: &str) {
+        if let Some(entry) = self.write().get_mut(name) {
+            entry.holders.insert(holder.to_owned());
         }
     }
 

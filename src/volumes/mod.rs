@@ -1,8 +1,10 @@
 //! Volumes: names that are kept, each with a driver that knows where the data is.
 //!
 //! ```text
-//! create . inspect . list . remove . prune . usage . hold     one verb, one file
+//! create . inspect . list . remove . prune . usage . mount    one verb, one file
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
+//! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
+//! settle  makes ledger, kernel and plugins agree
 //! name, filter                                     pure: what is allowed, what matches
 //! turn    one change of a name at a time           local  the built-in driver: plain directories
 //! ```
@@ -20,21 +22,24 @@
 mod create;
 mod error;
 mod filter;
-mod hold;
 mod inspect;
 mod known;
+mod ledger;
 mod list;
 mod local;
+mod mount;
 mod name;
 mod prune;
 mod record;
 mod remove;
+mod settle;
+mod stage;
 mod turn;
 mod usage;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,11 +54,15 @@ pub use create::Create;
 pub use error::{Error, Problem};
 pub use filter::{Filter, Prune, Terms};
 use known::{Entry, Known};
+pub use ledger::REFERENCE_MAX_BYTES;
+use ledger::{Ledger, MOUNTS, Phase};
 pub use list::Listing;
 pub use local::{Error as LocalError, LOCAL_DRIVER};
 pub use name::NAME_MAX_BYTES;
 pub use prune::Pruned;
 use record::VOLUMES;
+pub use stage::Error as StageError;
+use stage::Stage;
 use turn::Turns;
 pub use usage::Usage;
 
@@ -78,9 +87,20 @@ struct Inner {
     events: Bus,
     local: Arc<local::Local>,
     known: Known,
+    ledger: Ledger,
+    stage: Arc<Stage>,
     turns: Turns,
     pruning: tokio::sync::Mutex<()>,
     list_deadline: Duration,
+}
+
+/// The directories of this room; they are made if they are missing.
+#[derive(Debug, Clone)]
+pub struct Roots {
+    /// The local driver's volumes.
+    pub local: PathBuf,
+    /// The staged mounts of plugins' volumes; a reboot may forget them.
+    pub mounts: PathBuf,
 }
 
 /// A volume, as it is told to whoever asks. Not sure to exist still.
@@ -106,30 +126,38 @@ pub struct Volume {
 
 impl Volumes {
     /// Reads the records, repairs what an interrupted daemon left behind, and takes a lease on the driver of every
-    /// volume. `root` is the directory of the local driver's volumes; it is made if it is missing. Blocking.
+    /// volume. Mounts that need their plugin are repaired after [`Volumes::follow_drivers`]. Blocking.
     ///
     /// # Errors
-    /// The records or the directory cannot be read, or a volume's directory cannot be made again.
-    pub fn open(store: Store, drivers: Drivers, events: Bus, root: &Path) -> Result<Self> {
-        Self::open_with(store, drivers, events, root, LIST_DEADLINE)
+    /// The records or the directories cannot be read, or a volume's directory cannot be made again.
+    pub fn open(store: Store, drivers: Drivers, events: Bus, roots: &Roots) -> Result<Self> {
+        Self::open_with(store, drivers, events, roots, LIST_DEADLINE)
     }
 
     fn open_with(
         store: Store,
         drivers: Drivers,
         events: Bus,
-        root: &Path,
+        roots: &Roots,
         list_deadline: Duration,
     ) -> Result<Self> {
         let records = store.load(VOLUMES).map_err(Error::State)?;
         let locals = records.iter().filter(|(_, record)| record.is_local()).map(|(name, _)| name.as_str());
-        let local = Arc::new(local::Local::open(root, &locals.collect())?);
+        let local = Arc::new(local::Local::open(&roots.local, &locals.collect())?);
         let known = Known::default();
         for (name, record) in records {
             known.insert(&name, Entry::new(&name, record, &local, &drivers));
         }
+        let rows = store.load(MOUNTS).map_err(Error::State)?;
+        let ledger = Ledger::of(rows.into_iter().map(|(_, row)| row));
+        let stage = Arc::new(Stage::open(&roots.mounts)?);
+        settle::sweep(&stage, &ledger)?;
+        for row in ledger.all().iter().filter(|row| row.phase == Phase::Held) {
+            known.hold(&row.volume, &row.reference);
+        }
         let (turns, pruning) = (Turns::default(), tokio::sync::Mutex::default());
-        let inner = Inner { store, drivers, events, local, known, turns, pruning, list_deadline };
+        let inner =
+            Inner { store, drivers, events, local, known, ledger, stage, turns, pruning, list_deadline };
         Ok(Self(Arc::new(inner)))
     }
 

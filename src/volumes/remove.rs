@@ -1,6 +1,6 @@
 //! `DELETE /volumes/{name}`.
 //!
-//! Never while something holds the volume. A local volume first gets out of the way under a name that no volume can
+//! Never while something holds the volume; what is owed to its plugin is paid first. A local volume first gets out of the way under a name that no volume can
 //! have, then its record goes, then its files: a kill in between leaves the whole volume (put back at the next
 //! start) or none of it (swept). A plugin removes, then the record goes: a kill in between leaves a record whose volume
 //! the plugin does not have, which neither lists nor inspects tell, and which the next create or remove clears away.
@@ -8,6 +8,7 @@
 //! By force: a name that does not exist is fine; a driver that is gone is not waited for, its volume is forgotten; and
 //! when the driver fails the volume is forgotten too, but the failure is told, as dockerd tells it.
 
+use super::ledger::MOUNTS;
 use super::record::VOLUMES;
 use super::{Error, Problem, Result, Volume, Volumes, local};
 use crate::drivers;
@@ -59,6 +60,19 @@ impl Volumes {
         let name = volume.name.as_str();
         let failed = |problem| Error::of("remove", name, problem);
         self.0.known.check_unused(name).map_err(failed)?;
+        for debt in self.0.ledger.of_volume(name) {
+            match self.pay_anyhow(&debt).await {
+                Ok(()) => {}
+                Err(problem) if force => {
+                    tracing::warn!(
+                        volume = name,
+                        error = chain(&problem),
+                        "the plugin is not told to unmount"
+                    );
+                }
+                Err(problem) => return Err(failed(problem)),
+            }
+        }
         match self.in_plugin(volume).await {
             Ok(Some(_)) => {}
             Ok(None) => {
@@ -95,7 +109,15 @@ impl Volumes {
 
     /// Drops the record, on disk first.
     async fn forget(&self, name: &str) -> Result<(), Problem> {
-        self.0.store.commit(Change::new().delete(VOLUMES, name)).await?;
+        // With what is still owed to a plugin that was not reached.
+        let debts = self.0.ledger.of_volume(name);
+        let change = debts
+            .iter()
+            .fold(Change::new().delete(VOLUMES, name), |change, debt| change.delete(MOUNTS, debt.id()));
+        self.0.store.commit(change).await?;
+        for debt in &debts {
+            self.0.ledger.cross_out(debt);
+        }
         self.0.known.forget(name);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The whole room, on a real state file and real directories; drivers as bad as they get.
 
 mod local;
+mod mount;
 mod plugin;
 
 use std::path::PathBuf;
@@ -15,12 +16,25 @@ use crate::error::{Classified, Kind, chain};
 
 /// What a daemon has of volumes, and the directory it is in.
 struct Rig {
+    /// Before the directory: mounts in it would keep it from being removed.
+    unmounting: Unmounting,
     directory: TempDir,
     drivers: Drivers,
     events: Bus,
     volumes: Volumes,
     plugins: Vec<FakePlugin>,
     list_deadline: Duration,
+}
+
+/// Detaches what a test leaves staged.
+struct Unmounting(Arc<Stage>);
+
+impl Drop for Unmounting {
+    fn drop(&mut self) {
+        for id in self.0.mounted().unwrap() {
+            self.0.clear(&id).unwrap();
+        }
+    }
 }
 
 impl Rig {
@@ -35,15 +49,18 @@ impl Rig {
     fn open(directory: TempDir, drivers: Drivers, list_deadline: Duration) -> Self {
         let events = Bus::new();
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
-        let root = directory.path().join("volumes");
+        let path = directory.path();
+        let roots = Roots { local: path.join("volumes"), mounts: path.join("mounts") };
         let (given, told) = (drivers.clone(), events.clone());
-        let volumes = Volumes::open_with(store, given, told, &root, list_deadline).unwrap();
-        Self { directory, drivers, events, volumes, plugins: Vec::new(), list_deadline }
+        let volumes = Volumes::open_with(store, given, told, &roots, list_deadline).unwrap();
+        let unmounting = Unmounting(Arc::clone(&volumes.0.stage));
+        Self { unmounting, directory, drivers, events, volumes, plugins: Vec::new(), list_deadline }
     }
 
     /// Ends the daemon and starts it again. Plugins live on.
     fn reopened(self) -> Self {
-        let Self { directory, drivers, volumes, plugins, list_deadline, .. } = self;
+        let Self { unmounting, directory, drivers, volumes, plugins, list_deadline, .. } = self;
+        std::mem::forget(unmounting);
         drop(volumes);
         Self { plugins, ..Self::open(directory, drivers, list_deadline) }
     }

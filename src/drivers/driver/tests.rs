@@ -71,7 +71,7 @@ async fn answers_become_values_of_the_host() {
     let names: Vec<_> = listed.iter().map(|found| found.name.as_str()).collect();
     assert_eq!(names, ["v", "w"]);
     assert_eq!(listed[0].created_at.unwrap().to_string(), "2024-01-02T03:04:05Z");
-    assert_eq!(rig.driver.mount("v", "id").await.unwrap(), Path::new("/d/rootfs/etc"));
+    assert_eq!(rig.driver.mount("v", "id").await.unwrap(), Path::new("/mnt/../../etc"));
     assert_eq!(rig.driver.path("v").await.unwrap(), Some("/d/rootfs/etc".into()));
 }
 

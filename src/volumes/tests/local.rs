@@ -120,7 +120,7 @@ async fn a_name_that_is_not_there_is_told_as_dockerd_does() {
     for error in [
         rig.volumes.inspect("nope").await.unwrap_err(),
         rig.volumes.remove("nope", false).await.unwrap_err(),
-        rig.volumes.hold("nope", "c1").await.unwrap_err(),
+        rig.volumes.mount("nope", "c1").await.unwrap_err(),
     ] {
         assert_eq!((chain(&error).as_str(), error.kind()), ("get nope: no such volume", Kind::NotFound));
     }
@@ -132,9 +132,9 @@ async fn a_name_that_is_not_there_is_told_as_dockerd_does() {
 async fn a_volume_in_use_stays() {
     let rig = Rig::new();
     rig.create("data", "").await.unwrap();
-    rig.volumes.hold("data", "c2").await.unwrap();
-    rig.volumes.hold("data", "c1").await.unwrap();
-    rig.volumes.hold("data", "c1").await.unwrap();
+    rig.volumes.mount("data", "c2").await.unwrap();
+    rig.volumes.mount("data", "c1").await.unwrap();
+    rig.volumes.mount("data", "c1").await.unwrap();
     for force in [false, true] {
         let error = rig.volumes.remove("data", force).await.unwrap_err();
         let text = "remove data: volume is in use - [c1, c2]";
@@ -144,8 +144,8 @@ async fn a_volume_in_use_stays() {
     assert_eq!(names(&rig.volumes.list(&dangling(false)).await), ["data"]);
     assert!(names(&rig.volumes.list(&dangling(true)).await).is_empty());
     assert_eq!(rig.volumes.usage().await.unwrap()[0].references, 2);
-    rig.volumes.release("data", "c1");
-    rig.volumes.release("data", "c2");
+    rig.volumes.unmount("data", "c1").await.unwrap();
+    rig.volumes.unmount("data", "c2").await.unwrap();
     rig.volumes.remove("data", false).await.unwrap();
 }
 
@@ -156,7 +156,7 @@ async fn a_prune_takes_what_it_may_and_tells_what_it_freed() {
     let (used, unused) =
         (rig.volumes.create(anonymous()).await.unwrap(), rig.volumes.create(anonymous()).await.unwrap());
     rig.create("named", "").await.unwrap();
-    rig.volumes.hold(&used.name, "c1").await.unwrap();
+    rig.volumes.mount(&used.name, "c1").await.unwrap();
     std::fs::write(unused.mountpoint.as_ref().unwrap().join("file"), vec![1; 8192]).unwrap();
     std::fs::write(rig.root().join("named/_data/file"), vec![1; 4096]).unwrap();
 

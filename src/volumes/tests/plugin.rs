@@ -227,13 +227,13 @@ async fn a_volume_the_plugin_has_lost_can_be_made_again_or_cleared_away() {
     }
     rig.plug("fake:latest", having(&[]));
     assert_eq!(chain(&rig.volumes.inspect("v1").await.unwrap_err()), "get v1: no such volume");
-    rig.volumes.hold("v1", "c1").await.unwrap();
+    rig.volumes.0.known.hold("v1", "c1");
     let error = rig.create("v1", "fake").await.unwrap_err();
     assert!(
         chain(&error).contains("but the volume was not found in the driver -- you may need to"),
         "{error}"
     );
-    rig.volumes.release("v1", "c1");
+    rig.volumes.0.known.release("v1", "c1");
     rig.create("v1", "fake").await.unwrap();
     assert!(rig.plugins[1].methods().contains(&"Create".to_owned()));
     assert_eq!(chain(&rig.volumes.remove("v2", false).await.unwrap_err()), "get v2: no such volume");
