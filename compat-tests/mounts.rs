@@ -192,3 +192,29 @@ fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
     assert_eq!(staged(&daemon), 0);
     assert_eq!(daemon.http().ask("DELETE", "/volumes/data").status, 204);
 }
+
+#[test]
+fn commands_mount_a_volume_for_whoever_has_no_engine() {
+    let Some(daemon) = Daemon::ours() else { return };
+    daemon.run("tiny", &daemon.tiny());
+    assert_eq!(daemon.volume(&json!({"Name": "data", "Driver": "tiny"})).status, 201);
+    let run = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(Daemon::program_of_ours());
+        command.args(arguments).env("DOCKER_HOST", format!("unix://{}", daemon.socket().display()));
+        let output = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, place, error) = run(&["mount", "data"]);
+    assert_eq!((code, error.as_str()), (Some(0), ""));
+    fs::write(format!("{place}/file"), "x").unwrap();
+    assert_eq!(run(&["mount", "--reference", "other", "data"]).0, Some(0));
+    assert_eq!(run(&["umount", "data"]), (Some(0), String::new(), String::new()));
+    let refused = daemon.docker().fails(&["volume", "rm", "data"]);
+    assert!(refused.contains("volume is in use - [other]"), "{refused}");
+    assert_eq!(run(&["umount", "--reference", "other", "data"]).0, Some(0));
+    daemon.docker().ok(&["volume", "rm", "data"]);
+    let (code, out, error) = run(&["mount", "data"]);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(error.contains("no such volume"), "{error}");
+}

@@ -44,6 +44,11 @@ pub(super) fn empty() -> Body {
     http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync()
 }
 
+/// A JSON document to send.
+pub(super) fn whole(document: &serde_json::Value) -> Body {
+    http_body_util::Full::from(document.to_string()).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A part of a path or a query, with everything escaped that means something there; slashes and colons, which names
 /// have, do not.
 pub(super) fn escaped(text: &str) -> String {

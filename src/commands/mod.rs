@@ -6,6 +6,7 @@ mod connection;
 mod error;
 mod load;
 mod logs;
+mod mount;
 mod progress;
 mod save;
 mod set;
@@ -29,6 +30,8 @@ pub async fn run(command: Command, host: Host) -> Result<()> {
         Command::Save(save) => save::save(&daemon, &save).await,
         Command::Load(load) => load::load(&daemon, load).await,
         Command::Set(set) => set::set(&daemon, &set).await,
+        Command::Mount(wanted) => mount::mount(&daemon, &wanted).await,
+        Command::Umount(wanted) => mount::umount(&daemon, &wanted).await,
         Command::Logs(logs) => logs::logs(&daemon, &logs).await,
     }
 }

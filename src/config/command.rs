@@ -20,6 +20,10 @@ pub enum Command {
     Logs(Logs),
     /// Change settings of a plugin
     Set(Set),
+    /// Mount a volume, and print where its files are
+    Mount(Use),
+    /// Take a mount back
+    Umount(Use),
 }
 
 /// `dockplugd save`
@@ -89,6 +93,17 @@ pub struct Set {
     /// As in docker plugin set: KEY=VALUE, NAME.source=/path, args="..."
     #[arg(required = true, value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+/// `dockplugd mount` and `dockplugd umount`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Use {
+    /// Who uses the volume: it stays mounted until each that has mounted it has taken that back
+    #[arg(long, value_name = "NAME", default_value = "dockplugd")]
+    pub reference: String,
+
+    /// The volume
+    pub volume: String,
 }
 
 impl Args {
