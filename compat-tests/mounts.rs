@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
 use serde_json::json;
 
 use crate::support::archive::Entry;
 use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
-use crate::support::{plugin, until};
+use crate::support::{plugin, process, until};
 
 fn act(daemon: &Daemon, verb: &str, volume: &str, reference: &str) -> Answer {
     daemon.http().json("POST", &format!("/volumes/{volume}/{verb}"), &json!({ "Reference": reference }))
@@ -166,6 +167,7 @@ fn run_rclone(daemon: &Daemon) -> PathBuf {
     docker.ok(&["plugin", "set", "rclone", &settings[0], &settings[1]]);
     docker.ok(&["plugin", "enable", "rclone"]);
     fs::create_dir(cache.join("store")).unwrap();
+    // Of a volume with a type and a path, rclone forgets the path, and with it the volume, when it is started anew.
     let options = json!({"type": "local", "path": "/data/cache/store"});
     let made = daemon.volume(&json!({"Name": "data", "Driver": "rclone", "DriverOpts": options}));
     assert_eq!(made.status, 201, "{}", made.text());
@@ -191,6 +193,33 @@ fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
     assert_eq!(daemon.http().look("/volumes/data")["Status"]["Mounts"], json!([]));
     assert_eq!(staged(&daemon), 0);
     assert_eq!(daemon.http().ask("DELETE", "/volumes/data").status, 204);
+}
+
+#[test]
+fn a_volume_whose_plugin_has_died_is_mounted_again_when_it_is_back() {
+    let Some(daemon) = Daemon::ours() else { return };
+    let store = run_rclone(&daemon);
+    let place = mounted(&daemon, "data", "r1");
+    fs::write(place.join("before"), "one").unwrap();
+    for round in 1..=2 {
+        let pid = daemon.http().look("/plugins/rclone/json")["State"]["Pid"].as_i64().unwrap();
+        process::send(i32::try_from(pid).unwrap(), Signal::SIGKILL);
+        // Nobody asks for it: it is the daemon that notices.
+        until("its files are there again", || fs::read_to_string(place.join("before")).ok());
+        let file = format!("after-{round}");
+        fs::write(place.join(&file), "two").unwrap();
+        assert_eq!(fs::read_to_string(store.join(&file)).unwrap(), "two");
+        assert_eq!(mounted(&daemon, "data", "r1"), place);
+        assert_eq!(staged(&daemon), 1);
+    }
+    assert_eq!(daemon.http().look("/volumes/data")["Status"]["Mounts"], json!(["r1"]));
+    unmount(&daemon, "data", "r1");
+    assert_eq!(staged(&daemon), 0);
+    daemon.docker().ok(&["volume", "rm", "data"]);
+    daemon.docker().ok(&["plugin", "disable", "rclone"]);
+    let data = daemon.data_root().display().to_string();
+    let left = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    assert!(!left.contains(&data), "{left}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::sys::statfs::statfs;
 
 use super::spec::Places;
 use super::{Error, Parts, PluginId, Result};
@@ -57,6 +58,8 @@ pub(super) fn prepare(parts: &Parts, id: &PluginId, propagated: bool) -> Result<
         running.remove_tree(SOCKETS)?;
         running.make_directory(SOCKETS, PRIVATE)
     })?;
+    // Whoever served a file system of this plugin's has gone: dead mounts would be in the way of new ones.
+    unmount(&parts.data.plugins(), id.as_str(), is_dead)?;
     if propagated {
         let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
         in_directory(&data.propagated_mount(), || share(&plugin))?;
@@ -76,7 +79,7 @@ pub(super) fn settle(parts: &Parts, id: &PluginId) -> Result<()> {
         in_directory(&exec.join(id.as_str()), || all.remove_tree(id.as_str().as_bytes()))?;
     }
     let data = parts.data.plugins();
-    unmount(&data, id.as_str())
+    unmount(&data, id.as_str(), |_| true)
 }
 
 /// Removes the directory of a plugin, whose record is gone, with everything in it. Fine when there is none.
@@ -85,7 +88,7 @@ pub(super) fn settle(parts: &Parts, id: &PluginId) -> Result<()> {
 /// [`Error::Directory`], [`Error::Mounts`]: the next start tries again.
 pub(super) fn remove(parts: &Parts, id: &PluginId) -> Result<()> {
     let data = parts.data.plugins();
-    unmount(&data, id.as_str())?;
+    unmount(&data, id.as_str(), |_| true)?;
     let removing = format!("{id}{REMOVING}");
     match std::fs::rename(data.join(id.as_str()), data.join(&removing)) {
         Ok(()) => {}
@@ -101,7 +104,7 @@ pub(super) fn remove(parts: &Parts, id: &PluginId) -> Result<()> {
 /// [`Error::Io`], [`Error::Directory`], [`Error::Mounts`]: then [`undo_exchange`] puts it right.
 pub(super) fn exchange(parts: &Parts, id: &PluginId, staging: &PluginId) -> Result<()> {
     end_exchange(parts, id)?;
-    unmount(&parts.data.plugins(), id.as_str())?;
+    unmount(&parts.data.plugins(), id.as_str(), |_| true)?;
     let (own, new) = (parts.data.plugin(id.as_str()), parts.data.plugin(staging.as_str()));
     rename(&own.rootfs(), &old_rootfs(own.path()))?;
     rename(&new.rootfs(), &own.rootfs())?;
@@ -153,7 +156,7 @@ pub(super) fn sweep(parts: &Parts, known: impl Fn(&PluginId) -> bool) -> Result<
         };
         match id.parse::<PluginId>() {
             Ok(id) if !removing && known(&id) => {}
-            Ok(_) => match unmount(&data, &name).and_then(|()| remove_named(&data, &name)) {
+            Ok(_) => match unmount(&data, &name, |_| true).and_then(|()| remove_named(&data, &name)) {
                 Ok(()) => tracing::info!(name, "removed the remains of a plugin"),
                 Err(error) => {
                     let error = crate::error::chain(&error);
@@ -198,7 +201,7 @@ fn share(plugin: &Root) -> confine::Result<()> {
 }
 
 /// Unmounts everything below a plugin's directory, and nothing else: the last that was mounted goes first.
-fn unmount(parent: &Path, name: &str) -> Result<()> {
+fn unmount(parent: &Path, name: &str, is_wanted: impl Fn(&Path) -> bool) -> Result<()> {
     let path = parent.join(name);
     if !path.is_dir() {
         return Ok(());
@@ -211,6 +214,7 @@ fn unmount(parent: &Path, name: &str) -> Result<()> {
     for line in io::BufReader::new(mountinfo).split(b'\n') {
         if let Some(point) = mount_point(&line.map_err(io)?)
             && let Ok(inside) = point.strip_prefix(&own)
+            && is_wanted(&point)
         {
             below.push(inside.to_owned());
         }
@@ -223,6 +227,11 @@ fn unmount(parent: &Path, name: &str) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Whether a file system has lost who served it.
+fn is_dead(point: &Path) -> bool {
+    matches!(statfs(point), Err(Errno::ENOTCONN | Errno::ESTALE))
 }
 
 /// The mount point of a line of mountinfo: the fifth field, with octal escapes.

@@ -25,10 +25,15 @@ pub(super) async fn disable(inner: &Arc<Inner>, selector: &str, force: bool) -> 
 
 /// Takes the driver away and ends the process, with whoever watches it.
 pub(super) async fn stop(inner: &Inner, plugin: &Plugin, turn: &mut Turn) {
-    if plugin.is_volume_driver() {
-        inner.parts.drivers.disable(&plugin.name);
-    }
+    let disable = || {
+        if plugin.is_volume_driver() {
+            inner.parts.drivers.disable(&plugin.name);
+        }
+    };
+    disable();
     end(plugin, turn).await;
+    // The task that has just ended may have made it known once more.
+    disable();
 }
 
 /// Ends the process, with whoever watches it; the driver stays known.

@@ -44,16 +44,22 @@ pub(super) async fn set(
     let trial = Change::new().put(PLUGINS, id, &new).and_then(|change| change.put(TRIALS, id, &old.settings));
     plugin.commit_change(&inner.parts.store, trial, new.clone(), plugin.config()).await?;
     disable::end(&plugin, &mut turn).await;
-    let failure = match start(inner, &plugin, &mut turn).await {
-        Ok(()) => {
-            // Withdrawn last: who is killed before this has the old settings, which worked too.
-            let done = Change::new().put(PLUGINS, id, &new).map(|change| change.delete(TRIALS, id));
-            return plugin.commit_change(&inner.parts.store, done, new, plugin.config()).await;
+    let mut tried = start(inner, &plugin, &mut turn).await;
+    if tried.is_ok() {
+        // Withdrawn last: who is killed before this has the old settings, which worked too.
+        let done = Change::new().put(PLUGINS, id, &new).map(|change| change.delete(TRIALS, id));
+        tried = plugin.commit_change(&inner.parts.store, done, new, plugin.config()).await;
+        if tried.is_err() {
+            disable::end(&plugin, &mut turn).await;
         }
-        Err(failure) => failure,
-    };
+    }
+    let Err(failure) = tried else { return Ok(()) };
     let back = Change::new().put(PLUGINS, id, &old).map(|change| change.delete(TRIALS, id));
-    plugin.commit_change(&inner.parts.store, back, old, plugin.config()).await?;
+    if let Err(error) = plugin.commit_change(&inner.parts.store, back, old, plugin.config()).await {
+        // Nothing can be written: it is tried on as it is, and the next start of the daemon takes it back.
+        supervise::resume(inner, &plugin, &mut turn);
+        return Err(error);
+    }
     let again = start(inner, &plugin, &mut turn).await;
     if again.is_err() && !inner.closing.load(Ordering::SeqCst) {
         supervise::resume(inner, &plugin, &mut turn);
@@ -72,6 +78,7 @@ async fn start(inner: &Arc<Inner>, plugin: &Arc<Plugin>, turn: &mut Turn) -> Res
     let process = launch::launch(inner, plugin, plugin.start_deadline(), Leftover::End).await;
     match process {
         Ok(process) => {
+            launch::make_known(inner, plugin);
             turn.supervisor = Some(supervise::spawn(inner, plugin, First::Running(process)));
             Ok(())
         }

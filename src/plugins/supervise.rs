@@ -52,9 +52,12 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
         First::Anew => (None, Leftover::End),
     };
     loop {
-        let running = match process.take() {
-            Some(process) => Ok(process),
-            None => launch::launch(&inner, &plugin, plugin.start_deadline(), leftover).await,
+        let running = if let Some(process) = process.take() {
+            Ok(process)
+        } else {
+            let launched = launch::launch(&inner, &plugin, plugin.start_deadline(), leftover).await;
+            // Now it listens: whoever waits for the driver hears of it, and none of its old connections is used.
+            launched.inspect(|_| launch::make_known(&inner, &plugin))
         };
         leftover = Leftover::Adopt;
         let trouble = match running {

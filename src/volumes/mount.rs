@@ -65,7 +65,7 @@ impl Volumes {
             return Ok(mountpoint.clone());
         }
         let id = row.id();
-        if is_held && self.on_stage(Stage::mounted).await?.contains(&id) {
+        if is_held && !self.is_lost(&row).await? {
             return Ok(self.0.stage.path(&id));
         }
         if row.phase == Phase::Owed {
@@ -214,7 +214,7 @@ impl Volumes {
 }
 
 /// Whether the plugin itself has said no: it has not done what was asked.
-fn is_no(problem: &Problem) -> bool {
+pub(super) fn is_no(problem: &Problem) -> bool {
     matches!(problem, Problem::Driver(error) if error.is_answer())
 }
 

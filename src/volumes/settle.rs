@@ -2,7 +2,7 @@
 //!
 //! At the start what is staged without a row is detached. A row that is `Held` and has nothing staged, or something
 //! dead, is mounted again with the same reference; one that is `Owed` is paid. Both need the plugin: they are done
-//! when its driver becomes live. A plugin that fails at it is asked again the next time it comes.
+//! when its driver becomes live. A plugin that has forgotten a volume in use gets it with its options again. A plugin that fails at it is asked again the next time it comes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,10 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::ledger::{Ledger, Mount, Phase};
+use super::mount::is_no;
 use super::stage::{self, Stage};
 use super::{Problem, Volumes};
+use crate::drivers::Driver;
 use crate::error::chain;
 
 /// How long a staged file system may take to say that it lives. One that hangs is left as it is.
@@ -82,7 +84,11 @@ impl Volumes {
                     reference = row.reference,
                     "a lost mount is mounted again"
                 );
-                self.ask(&driver, &row).await
+                match self.ask(&driver, &row).await {
+                    // Some plugins know nothing any more of what they had before they died.
+                    Err(problem) if is_no(&problem) => self.make_again(&driver, &row, problem).await,
+                    other => other,
+                }
             }
             // Asked, in its own turn: somebody failed to write down how it ended.
             Phase::Asked => {
@@ -93,8 +99,22 @@ impl Volumes {
         }
     }
 
+    /// Makes a volume that is in use once more in a plugin that has forgotten it, with the options it was made with, and
+    /// mounts it. `refusal` is why it could not be mounted as it was.
+    async fn make_again(&self, driver: &Driver, row: &Mount, refusal: Problem) -> Result<(), Problem> {
+        let Some(volume) = self.0.known.find(&row.volume) else { return Err(refusal) };
+        // One that it knows is not to be made over: the refusal has another reason.
+        if driver.get(&row.volume).await.is_ok_and(|found| found.is_some()) {
+            return Err(refusal);
+        }
+        let refusal = chain(&refusal);
+        tracing::warn!(volume = row.volume, refusal, "its plugin has forgotten a volume in use: made again");
+        driver.create(&row.volume, volume.options.as_ref()).await?;
+        self.ask(driver, row).await
+    }
+
     /// Whether what should be staged is not, or is dead.
-    async fn is_lost(&self, row: &Mount) -> Result<bool, Problem> {
+    pub(super) async fn is_lost(&self, row: &Mount) -> Result<bool, Problem> {
         let id = row.id();
         let look = self.on_stage(move |stage| Ok(!stage.mounted()?.contains(&id) || stage.is_dead(&id)));
         tokio::time::timeout(ALIVE_DEADLINE, look).await.unwrap_or(Ok(false))
