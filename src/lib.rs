@@ -4,8 +4,8 @@
 //! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
 //!
 //! ```text
-//! 6 main . 5 app, server . 4 api . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers
-//! 1 oci, confine, state, events, watch . 0 error, config, paths
+//! 6 main . 5 app, server . 4 api, scrape . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers
+//! 1 oci, confine, state, events, watch, metrics . 0 error, config, paths
 //! ```
 
 pub mod api;
@@ -18,11 +18,13 @@ pub mod drivers;
 pub mod error;
 pub mod events;
 pub mod layer;
+pub mod metrics;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
 pub mod registry;
 pub mod runtime;
+pub mod scrape;
 pub mod server;
 pub mod state;
 #[cfg(test)]

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 9] = [
     &["error", "paths"],
     &["config"],
-    &["oci", "confine", "state", "events", "watch"],
+    &["oci", "confine", "state", "events", "watch", "metrics"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
-    &["api"],
+    &["api", "scrape"],
     &["server", "commands"],
     &["app"],
     &["main"],

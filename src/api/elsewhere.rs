@@ -9,31 +9,32 @@ use axum::routing::any;
 
 use super::Rooms;
 use super::error::Failure;
+use super::route::ELSEWHERE_REST;
 use crate::error::Kind;
 
 /// The first part of each path that another engine answers, from Docker's API specification.
-const ROUTES: [&str; 15] = [
-    "build",
-    "commit",
-    "configs",
-    "containers",
-    "distribution",
-    "exec",
-    "grpc",
-    "images",
-    "networks",
-    "nodes",
-    "secrets",
-    "services",
-    "session",
-    "swarm",
-    "tasks",
+pub(super) const ROUTES: [&str; 15] = [
+    "/build",
+    "/commit",
+    "/configs",
+    "/containers",
+    "/distribution",
+    "/exec",
+    "/grpc",
+    "/images",
+    "/networks",
+    "/nodes",
+    "/secrets",
+    "/services",
+    "/session",
+    "/swarm",
+    "/tasks",
 ];
 
 /// Adds these routes, with whatever is below them, for every method.
 pub(super) fn routes(router: Router<Rooms>) -> Router<Rooms> {
     ROUTES.iter().fold(router, |router, first| {
-        router.route(&format!("/{first}"), any(refuse)).route(&format!("/{first}/{{*rest}}"), any(refuse))
+        router.route(first, any(refuse)).route(&format!("{first}{ELSEWHERE_REST}"), any(refuse))
     })
 }
 

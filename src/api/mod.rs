@@ -19,6 +19,7 @@ mod plugins;
 mod progress;
 mod redact;
 mod reply;
+mod route;
 pub mod router;
 mod system;
 pub mod version;
@@ -29,7 +30,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
-pub use self::system::{Facts, Listeners, Machine};
+pub use self::system::{COMMIT, Facts, Listeners, Machine};
 use crate::events::Bus;
 use crate::plugins::Plugins;
 use crate::registry::Hosts;

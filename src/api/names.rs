@@ -72,6 +72,25 @@ impl Action {
             _ => Err(Failure::page_not_found()),
         }
     }
+
+    /// The path that asks for this, without the plugin's name.
+    pub(super) fn template(&self) -> &'static str {
+        match self {
+            Self::Inspect(_) => "/plugins/{name}/json",
+            Self::Remove(_) => "/plugins/{name}",
+            Self::Enable(_) => "/plugins/{name}/enable",
+            Self::Disable(_) => "/plugins/{name}/disable",
+            Self::Set(_) => "/plugins/{name}/set",
+            Self::Push(_) => "/plugins/{name}/push",
+            Self::Upgrade(_) => "/plugins/{name}/upgrade",
+            Self::Privileges | Self::PrivilegesOf => "/plugins/privileges",
+            Self::Pull => "/plugins/pull",
+            Self::Create => "/plugins/create",
+            Self::Save(_) => "/plugins/{name}/get",
+            Self::Logs(_) => "/plugins/{name}/logs",
+            Self::Load => "/plugins/load",
+        }
+    }
 }
 
 #[cfg(test)]

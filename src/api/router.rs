@@ -4,21 +4,23 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, SERVER};
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
 use tower::ServiceExt as _;
 
 use super::error::Failure;
 use super::version::{self, ApiVersion};
-use super::{Rooms, elsewhere, plugins, system, volumes};
+use super::{Rooms, elsewhere, plugins, route, system, volumes};
+use crate::metrics::{Requests, UNMATCHED};
 
 /// The path and query as the client wrote them, version and all, in a request's extensions: for forwarding.
 #[derive(Debug, Clone)]
@@ -38,7 +40,7 @@ const OS_TYPE: HeaderName = HeaderName::from_static("ostype");
 
 /// Every route we answer; paths are without their version.
 #[rustfmt::skip]
-fn table(rooms: Rooms) -> Router {
+fn table(rooms: Rooms, requests: Arc<Requests>) -> Router {
     let ours = Router::new()
         .route("/_ping", get(system::ping))
         .route("/version", get(system::version))
@@ -48,16 +50,17 @@ fn table(rooms: Rooms) -> Router {
         .route("/auth", post(system::authenticate))
         .route("/plugins", get(plugins::list))
         .route("/plugins/", any(plugins::act))
-        .route("/plugins/{*rest}", any(plugins::act))
+        .route(route::PLUGINS_REST, any(plugins::act))
         .route("/volumes", get(volumes::list))
         .route("/volumes/", volume())
-        .route("/volumes/{*name}", volume().post(volumes::act))
+        .route(route::VOLUMES_REST, volume().post(volumes::act))
         .route("/volumes/create", volume().post(volumes::create))
         .route("/volumes/prune", volume().post(volumes::prune));
+    let unmatched = Arc::clone(&requests);
     elsewhere::routes(ours)
-        .fallback(|| async { Failure::page_not_found() })
+        .fallback(|| async move { not_ours(&unmatched, Failure::page_not_found()) })
         .method_not_allowed_fallback(|| async { Failure::page_not_found() })
-        .route_layer(from_fn(gate))
+        .route_layer(from_fn_with_state(requests, gate))
         .with_state(rooms)
 }
 
@@ -68,12 +71,21 @@ fn volume() -> MethodRouter<Rooms> {
 
 /// The API as a service that answers every request.
 #[derive(Debug, Clone)]
-pub struct Api(Router);
+pub struct Api {
+    router: Router,
+    requests: Arc<Requests>,
+}
 
 impl Api {
     /// The API on top of these rooms.
     pub fn new(rooms: Rooms) -> Self {
-        Self(table(rooms))
+        let requests = Arc::new(Requests::new(route::templates()));
+        Self { router: table(rooms, Arc::clone(&requests)), requests }
+    }
+
+    /// How many requests were answered.
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
     }
 }
 
@@ -87,23 +99,23 @@ impl tower::Service<Request> for Api {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let router = self.0.clone();
+        let Self { router, requests } = self.clone();
         Box::pin(async move {
-            let mut response = answer(router, request).await;
+            let mut response = answer(router, &requests, request).await;
             stamp(response.headers_mut());
             Ok(response)
         })
     }
 }
 
-async fn answer(router: Router, mut request: Request) -> Response {
+async fn answer(router: Router, requests: &Requests, mut request: Request) -> Response {
     // dockerd answers OPTIONS anywhere, and HEAD only where a route has it, which is here.
     if request.method() == Method::OPTIONS {
-        return StatusCode::OK.into_response();
+        return not_ours(requests, StatusCode::OK);
     }
     let (asked, rest) = version::split(request.uri().path());
     if request.method() == Method::HEAD && rest != "/_ping" {
-        return Failure::page_not_found().into_response();
+        return not_ours(requests, Failure::page_not_found());
     }
     let asked = AskedVersion(asked.map(str::to_owned));
     let stripped = match request.uri().query() {
@@ -111,7 +123,7 @@ async fn answer(router: Router, mut request: Request) -> Response {
         None => rest.to_owned(),
     };
     let Ok(stripped) = Uri::try_from(stripped) else {
-        return Failure::page_not_found().into_response();
+        return not_ours(requests, Failure::page_not_found());
     };
     let original = std::mem::replace(request.uri_mut(), stripped);
     request.extensions_mut().insert(Asked(original));
@@ -122,8 +134,25 @@ async fn answer(router: Router, mut request: Request) -> Response {
     }
 }
 
-/// Lets a request for a known route through if its version is one of ours.
-async fn gate(mut request: Request, next: Next) -> Response {
+/// An answer that no route has given, counted as such.
+fn not_ours(requests: &Requests, answer: impl IntoResponse) -> Response {
+    let response = answer.into_response();
+    requests.answered(UNMATCHED, response.status().as_u16());
+    response
+}
+
+/// Passes a request for a known route on, and counts the answer.
+async fn gate(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
+    let matched = request.extensions().get::<MatchedPath>().cloned();
+    let matched = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
+    let template = route::template(matched, request.method(), request.uri().path());
+    let response = versioned(request, next).await;
+    requests.answered(template, response.status().as_u16());
+    response
+}
+
+/// Lets a request through if its version is one of ours.
+async fn versioned(mut request: Request, next: Next) -> Response {
     let asked = request.extensions_mut().remove::<AskedVersion>().and_then(|AskedVersion(asked)| asked);
     match ApiVersion::check(asked.as_deref()) {
         Ok(version) => {

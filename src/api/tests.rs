@@ -156,6 +156,40 @@ async fn every_answer_says_who_speaks_and_which_version() {
 }
 
 #[tokio::test]
+async fn every_answer_is_counted_once_under_its_route() {
+    let stage = Stage::new();
+    for (method, path, route, class) in [
+        ("GET", "/_ping", "/_ping", "2xx"),
+        ("HEAD", "/v1.30/_ping", "/_ping", "2xx"),
+        ("GET", "/v1.23/_ping", "/_ping", "4xx"),
+        ("GET", "/plugins", "/plugins", "2xx"),
+        ("GET", "/v1.41/plugins/me/p/json", "/plugins/{name}/json", "4xx"),
+        ("GET", "/plugins/", "unmatched", "4xx"),
+        ("GET", "/volumes", "/volumes", "2xx"),
+        ("GET", "/volumes/a", "/volumes/{name}", "4xx"),
+        ("PATCH", "/volumes/a", "/volumes/{name}", "4xx"),
+        ("POST", "/volumes/a%2Fmount", "/volumes/{name}/mount", "4xx"),
+        ("POST", "/volumes/prune", "/volumes/prune", "2xx"),
+        ("GET", "/containers/json", "/containers", "5xx"),
+        ("GET", "/containers", "/containers", "5xx"),
+        ("OPTIONS", "/volumes", "unmatched", "2xx"),
+        ("HEAD", "/volumes", "unmatched", "4xx"),
+        ("GET", "/volumesx", "unmatched", "4xx"),
+    ] {
+        let counted = || stage.api.requests().counts();
+        let of_route = |counts: Vec<crate::metrics::Answered>| {
+            let found = counts.into_iter().find(|count| (count.route, count.status) == (route, class));
+            found.map_or(0, |count| count.count)
+        };
+        let sum = |counts: &[crate::metrics::Answered]| counts.iter().map(|count| count.count).sum::<u64>();
+        let before = counted();
+        stage.ask(method, path, "").await;
+        assert_eq!(sum(&counted()), sum(&before) + 1, "{method} {path}");
+        assert_eq!(of_route(counted()), of_route(before) + 1, "{method} {path}: {:?}", counted());
+    }
+}
+
+#[tokio::test]
 async fn a_ping_has_dockerds_headers() {
     let stage = Stage::new();
     let get = stage.ask("GET", "/_ping", "").await;

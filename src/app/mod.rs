@@ -20,7 +20,7 @@ pub use self::logging::start as start_logging;
 use self::pidfile::Pidfile;
 pub use self::signals::signals;
 use crate::api::router::Api;
-use crate::api::{Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
+use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
 use crate::config::{Config, Level};
 use crate::drivers::Drivers;
 use crate::error::{Classified, Kind};
@@ -28,6 +28,7 @@ use crate::events::Bus;
 use crate::plugins::{self, Plugins};
 use crate::registry::{self, Hosts};
 use crate::runtime::{self, Launcher, RuntimeProgram};
+use crate::scrape::{Build, Scrape, Sources};
 use crate::server::{self, Listeners, Server};
 use crate::state::{self, Change, Store, Table};
 use crate::volumes::{self, Volumes};
@@ -39,12 +40,15 @@ const DAEMON: Table<String> = Table::new("daemon");
 const ID: &str = "id";
 /// How many random bytes the id has.
 const ID_BYTES: usize = 16;
+/// How many connections may ask for metrics at a time: Prometheus needs one, and two of them are common.
+const METRICS_CONNECTIONS_MAX: usize = 16;
 
 /// The daemon, serving.
 #[derive(Debug)]
 pub struct App {
     config: Config,
     server: Server,
+    metrics: Option<Server>,
     plugins: Plugins,
     _pidfile: Pidfile,
 }
@@ -60,6 +64,10 @@ impl App {
         let store = Store::open(&config.data_root.state())?;
         let id = own_id(&store).await?;
         let listeners = Listeners::bind(&config.hosts, &config.group).await?;
+        let metrics_listeners = match &config.metrics_addr {
+            Some(address) => Some(Listeners::bind_metrics(address).await?),
+            None => None,
+        };
         let pidfile = Pidfile::write(&config.pidfile)?;
 
         let hosts = Arc::new(Hosts::new(&config.insecure_registries, &config.registry_mirrors)?);
@@ -77,7 +85,7 @@ impl App {
             store,
             content: content::Store::open(&config.data_root.content())?,
             events: events.clone(),
-            drivers,
+            drivers: drivers.clone(),
             launcher: launcher(&config)?,
             hosts: Arc::clone(&hosts),
             live_restore: config.live_restore,
@@ -87,7 +95,7 @@ impl App {
         let rooms = Rooms {
             plugins: plugins.clone(),
             hosts,
-            volumes,
+            volumes: volumes.clone(),
             events,
             facts: Arc::new(facts(&config, id, listeners.addresses())),
             listeners: EventListeners::default(),
@@ -96,11 +104,16 @@ impl App {
         for address in listeners.addresses() {
             tracing::info!(%address, "API listen on");
         }
-        let server = Server::start(listeners, &Api::new(rooms.clone()), rooms.closing);
+        let api = Api::new(rooms.clone());
+        let build = Build { version: VERSION, commit: COMMIT };
+        let sources = Sources { plugins: plugins.clone(), volumes, drivers, requests: api.requests(), build };
+        // Before the API, so that whoever has an answer of that finds this too.
+        let metrics = metrics_listeners.map(|listeners| serve_metrics(listeners, sources));
+        let server = Server::start(listeners, &api, rooms.closing);
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
         plugins.restore();
-        Ok(Self { config, server, plugins, _pidfile: pidfile })
+        Ok(Self { config, server, metrics, plugins, _pidfile: pidfile })
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
@@ -110,7 +123,14 @@ impl App {
         tracing::info!(signal, "ending: no new requests; a second signal ends at once");
         tell_service_manager(NotifyState::Stopping);
         let ending = async {
-            if !self.server.drain(self.config.shutdown_timeout).await {
+            let timeout = self.config.shutdown_timeout;
+            let metrics = async {
+                match self.metrics {
+                    Some(metrics) => metrics.drain(timeout).await,
+                    None => true,
+                }
+            };
+            if tokio::join!(self.server.drain(timeout), metrics) != (true, true) {
                 tracing::warn!("requests were still running at the deadline");
             }
             self.plugins.shutdown().await;
@@ -120,6 +140,15 @@ impl App {
             signal = signals.recv() => tracing::warn!(signal, "ending at once"),
         }
     }
+}
+
+/// Begins to answer scrapes.
+fn serve_metrics(listeners: Listeners, sources: Sources) -> Server {
+    for address in listeners.addresses() {
+        tracing::info!(%address, "metrics listen on");
+    }
+    let closing = CancellationToken::new();
+    Server::start_with(METRICS_CONNECTIONS_MAX, listeners, &Scrape::new(sources), closing)
 }
 
 /// Makes a directory that only root may look into.

@@ -118,6 +118,19 @@ async fn a_second_daemon_is_refused_and_takes_nothing_away() {
 }
 
 #[tokio::test]
+async fn an_address_of_metrics_that_is_taken_is_told_with_what_to_do() {
+    let place = Place::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut config = place.config("data", "exec", "d.sock");
+    config.metrics_addr = Some(taken.local_addr().unwrap().to_string().parse().unwrap());
+    let error = chain(&App::start(config).await.unwrap_err());
+    let expected =
+        format!("cannot serve metrics on {}: give --metrics-addr another", taken.local_addr().unwrap());
+    assert!(error.starts_with(&expected) && error.contains("Address already in use"), "{error}");
+    assert!(!place.path("d.sock").exists() && !place.path("exec/dockplugd.pid").exists());
+}
+
+#[tokio::test]
 async fn the_roots_are_for_root_alone() {
     let place = Place::new();
     std::fs::create_dir(place.path("data")).unwrap();

@@ -58,6 +58,11 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true)]
     pub shutdown_timeout: Option<i64>,
 
+    /// Serve metrics for Prometheus at http://HOST:PORT/metrics, readable by whoever can connect: prefer loopback, as in
+    /// 127.0.0.1:9323 [default: not served]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_addr: Option<String>,
+
     /// The runtime that starts plugins [default: runc]
     #[arg(long, value_name = "NAME")]
     pub default_runtime: Option<String>,
@@ -120,6 +125,7 @@ impl Args {
             ("live-restore", self.live_restore.map(|live| live.to_string())),
             ("log-format", self.log_format.clone()),
             ("log-level", self.log_level.clone()),
+            ("metrics-addr", self.metrics_addr.clone()),
             ("pidfile", path(&self.pidfile)),
             ("redact-env", list(&self.redact_env)),
             ("registry-mirrors", list(&self.registry_mirrors)),
@@ -153,6 +159,7 @@ mod tests {
             config_file: Some("c".into()),
             live_restore: Some(true),
             shutdown_timeout: Some(1),
+            metrics_addr: Some("m".into()),
             default_runtime: Some("r".into()),
             runtimes: vec!["a=b".into()],
             insecure_registries: vec!["i".into()],

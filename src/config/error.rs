@@ -29,6 +29,10 @@ pub enum Error {
     NotForACommand { flags: String },
     #[error("a command asks one daemon: give -H once, as unix://PATH or tcp://HOST:PORT")]
     NotOneHost,
+    #[error(
+        "invalid metrics address {address:?}: {reason}; expected HOST:PORT, as in --metrics-addr 127.0.0.1:9323"
+    )]
+    NotAMetricsAddress { address: String, reason: &'static str },
     #[error("invalid logging level: {0:?}: expected trace, debug, info, warn, error or fatal")]
     NotALevel(String),
     #[error("invalid log format: {0:?}: expected text or json")]
@@ -60,6 +64,7 @@ impl Classified for Error {
             | Self::Host(_)
             | Self::NotForACommand { .. }
             | Self::NotOneHost
+            | Self::NotAMetricsAddress { .. }
             | Self::NotALevel(_)
             | Self::NotAFormat(_)
             | Self::NotARuntime(_)

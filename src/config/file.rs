@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) log_format: Option<String>,
     pub(super) live_restore: Option<bool>,
     pub(super) shutdown_timeout: Option<i64>,
+    pub(super) metrics_addr: Option<String>,
     pub(super) default_runtime: Option<String>,
     #[serde(default, deserialize_with = "programs")]
     pub(super) runtimes: Option<BTreeMap<String, PathBuf>>,
@@ -34,7 +35,7 @@ pub(super) struct File {
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 16] = [
+const KEYS: [&str; 17] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -46,6 +47,7 @@ const KEYS: [&str; 16] = [
     "live-restore",
     "log-format",
     "log-level",
+    "metrics-addr",
     "pidfile",
     "redact-env",
     "registry-mirrors",

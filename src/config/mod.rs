@@ -9,6 +9,7 @@ pub mod command;
 mod error;
 mod file;
 mod host;
+mod metrics;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use std::time::Duration;
 pub use self::args::Args;
 pub use self::error::Error;
 pub use self::host::{Host, InvalidHost};
+pub use self::metrics::MetricsAddress;
 use crate::paths::{DataRoot, ExecRoot};
 
 /// Where `daemon.json` is looked for when `--config-file` does not say; it may be absent there.
@@ -55,6 +57,8 @@ pub struct Config {
     pub live_restore: bool,
     /// How long running requests may take to end after SIGTERM; `None` waits for ever.
     pub shutdown_timeout: Option<Duration>,
+    /// Where metrics are served, if anywhere.
+    pub metrics_addr: Option<MetricsAddress>,
     /// The name of the runtime that starts plugins; always a key of `runtimes`.
     pub default_runtime: String,
     /// Programs that speak runc's command line, by name.
@@ -165,6 +169,9 @@ impl Config {
         };
         let format = args.log_format.as_ref().or(file.log_format.as_ref());
         let seconds = args.shutdown_timeout.or(file.shutdown_timeout).unwrap_or(SHUTDOWN_TIMEOUT_SECONDS);
+        // As for dockerd, an empty one is none.
+        let metrics_addr = args.metrics_addr.as_ref().or(file.metrics_addr.as_ref());
+        let metrics_addr = metrics_addr.filter(|address| !address.is_empty());
         let runtimes = runtimes(&args.runtimes, file.runtimes.unwrap_or_default())?;
         let default_runtime =
             args.default_runtime.clone().or(file.default_runtime).unwrap_or_else(|| RUNC.into());
@@ -182,6 +189,7 @@ impl Config {
             log: Log { level, format: format.map_or(Ok(Format::Text), |format| format.parse())? },
             live_restore: args.live_restore.or(file.live_restore).unwrap_or(true),
             shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
+            metrics_addr: metrics_addr.map(|address| address.parse()).transpose()?,
             default_runtime,
             runtimes,
             insecure_registries: list(&args.insecure_registries, file.insecure_registries),
@@ -285,6 +293,7 @@ mod tests {
         assert!(config.live_restore);
         assert_eq!(config.shutdown_timeout, Some(Duration::from_secs(15)));
         assert_eq!(config.runtime_program(), Path::new("runc"));
+        assert_eq!(config.metrics_addr, None);
         assert_eq!(config.engine, Engine::Auto);
     }
 
@@ -301,6 +310,7 @@ mod tests {
             "--log-format=json",
             "--live-restore=false",
             "--shutdown-timeout=-1",
+            "--metrics-addr=127.0.0.1:9323",
             "--default-runtime=crun",
             "--add-runtime=crun=/usr/bin/crun",
             "--insecure-registry=a:5000",
@@ -313,12 +323,14 @@ mod tests {
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
             "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
-            "redact-env": ["*_KEY"]}"#;
+            "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323"}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);
         assert_eq!(config.registry_mirrors, ["https://m"]);
         assert_eq!(config.shutdown_timeout, None);
+        assert_eq!(config.metrics_addr.as_ref().unwrap().as_str(), "127.0.0.1:9323");
+        assert_eq!(resolve(&[], r#"{"metrics-addr": ""}"#).unwrap().metrics_addr, None);
         assert_eq!(config.log.level, Level::Debug);
         assert_eq!(config.runtime_program(), Path::new("/usr/bin/crun"));
     }
@@ -351,6 +363,7 @@ mod tests {
             (&["--add-runtime", "crun"], "{}", "invalid runtime \"crun\": expected NAME=PATH"),
             (&["--engine", "unix:///podman.sock"], "{}", "forwarding to an engine comes in a later release"),
             (&["--engine", "podman"], "{}", "invalid engine \"podman\": expected auto or none"),
+            (&["--metrics-addr", ":9323"], "{}", "invalid metrics address \":9323\": there is no host"),
             (&["-H", "http://x"], "{}", "invalid bind address (http://x)"),
         ];
         for (flags, json, expected) in table {

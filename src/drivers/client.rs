@@ -64,6 +64,24 @@ pub(super) enum Method {
 }
 
 impl Method {
+    /// All of them.
+    pub(super) const ALL: [Self; 8] = [
+        Self::Create,
+        Self::Get,
+        Self::List,
+        Self::Remove,
+        Self::Path,
+        Self::Mount,
+        Self::Unmount,
+        Self::Capabilities,
+    ];
+
+    /// As the protocol calls it: `Create`.
+    pub(super) fn word(self) -> &'static str {
+        let name = self.name();
+        name.strip_prefix("VolumeDriver.").unwrap_or(name)
+    }
+
     /// As it stands in the URL and in messages.
     pub(super) fn name(self) -> &'static str {
         match self {

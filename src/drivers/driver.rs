@@ -6,13 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Problem};
+use super::calls::Calls;
 use super::client::{Client, Deadlines, Method};
 use super::connect::Endpoint;
 use super::error::Error;
@@ -69,6 +70,7 @@ pub struct Driver {
     client: Client,
     scope: Scope,
     reach: OnceLock<Reach>,
+    calls: Arc<Calls>,
 }
 
 #[derive(Serialize)]
@@ -99,10 +101,16 @@ struct ForMount<'a> {
 struct Nothing {}
 
 impl Driver {
-    pub(super) fn new(registration: Registration, deadlines: Deadlines) -> Self {
+    /// A driver whose calls are counted among those of its name.
+    pub(super) fn new(registration: Registration, deadlines: Deadlines, calls: Arc<Calls>) -> Self {
         let endpoint = Endpoint::new(registration.sockets, registration.socket);
         let client = Client::new(&registration.name, endpoint, deadlines);
-        Self { client, scope: registration.scope, reach: OnceLock::new() }
+        Self { client, scope: registration.scope, reach: OnceLock::new(), calls }
+    }
+
+    /// The numbers of this driver's name.
+    pub(super) fn calls(&self) -> &Arc<Calls> {
+        &self.calls
     }
 
     /// The plugin's familiar name with its tag: `rclone:latest`.
@@ -116,7 +124,7 @@ impl Driver {
     /// As all calls: [`Error::Refused`] and [`Error::Status`] are the plugin's own no; anything else leaves open what
     /// the plugin did, except [`Error::Connect`], after which nothing was sent.
     pub async fn create(&self, name: &str, options: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
-        self.client.call(Method::Create, &Create { name, options }).await.map(drop)
+        self.ask(Method::Create, &Create { name, options }, nothing).await
     }
 
     /// Removes a volume.
@@ -124,7 +132,7 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`].
     pub async fn remove(&self, name: &str) -> Result<(), Error> {
-        self.client.call(Method::Remove, &Named { name }).await.map(drop)
+        self.ask(Method::Remove, &Named { name }, nothing).await
     }
 
     /// One volume; `None` when the plugin answers with neither a volume nor an error.
@@ -132,8 +140,7 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`]; [`Error::Answer`] when the plugin tells of another volume.
     pub async fn get(&self, name: &str) -> Result<Option<Found>, Error> {
-        let mut answer = self.client.call(Method::Get, &Named { name }).await?;
-        let read = || -> Result<Option<Found>, Problem> {
+        let read = |mut answer: Answer| -> Result<Option<Found>, Problem> {
             let Some(volume) = answer.object("Volume")? else { return Ok(None) };
             let mut found = self.found(volume)?;
             if found.name.is_empty() {
@@ -143,7 +150,7 @@ impl Driver {
             }
             Ok(Some(found))
         };
-        self.checked(Method::Get, read)
+        self.ask(Method::Get, &Named { name }, read).await
     }
 
     /// All volumes, in the plugin's order. Entries that are nameless, named a second time, or
@@ -152,8 +159,7 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`].
     pub async fn list(&self) -> Result<Vec<Found>, Error> {
-        let mut answer = self.client.call(Method::List, &Nothing {}).await?;
-        let read = || -> Result<Vec<Found>, Problem> {
+        let read = |mut answer: Answer| -> Result<Vec<Found>, Problem> {
             let mut seen = std::collections::HashSet::new();
             let mut volumes = Vec::new();
             for volume in answer.objects("Volumes")? {
@@ -173,7 +179,7 @@ impl Driver {
             }
             Ok(volumes)
         };
-        self.checked(Method::List, read)
+        self.ask(Method::List, &Nothing {}, read).await
     }
 
     /// Where a volume is mounted, as a path of the host; `None` when it is not.
@@ -181,8 +187,8 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`].
     pub async fn path(&self, name: &str) -> Result<Option<PathBuf>, Error> {
-        let mut answer = self.client.call(Method::Path, &Named { name }).await?;
-        self.checked(Method::Path, || Ok(self.host_path(Path::new(&answer.path("Mountpoint")?))))
+        let read = |mut answer: Answer| Ok(self.host_path(Path::new(&answer.path("Mountpoint")?)));
+        self.ask(Method::Path, &Named { name }, read).await
     }
 
     /// Mounts a volume for `id` (the plugin counts the ids), and says where: the plugin's words, not to be opened but
@@ -191,13 +197,12 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`]; [`Error::Answer`] when the plugin says neither where nor why not.
     pub async fn mount(&self, name: &str, id: &str) -> Result<PathBuf, Error> {
-        let mut answer = self.client.call(Method::Mount, &ForMount { name, id }).await?;
-        let read = || {
+        let read = |mut answer: Answer| {
             Some(PathBuf::from(answer.path("Mountpoint")?))
                 .filter(|path| !path.as_os_str().is_empty())
                 .ok_or_else(|| "neither Mountpoint nor Err is set, expected one of them".to_owned())
         };
-        self.checked(Method::Mount, read)
+        self.ask(Method::Mount, &ForMount { name, id }, read).await
     }
 
     /// Takes back one [`Driver::mount`].
@@ -205,7 +210,7 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`].
     pub async fn unmount(&self, name: &str, id: &str) -> Result<(), Error> {
-        self.client.call(Method::Unmount, &ForMount { name, id }).await.map(drop)
+        self.ask(Method::Unmount, &ForMount { name, id }, nothing).await
     }
 
     /// How far the driver's volumes reach. Asked once for each registration; a plugin that does not know the question
@@ -244,11 +249,11 @@ impl Driver {
     }
 
     async fn ask_capabilities(&self) -> Result<Reach, Error> {
-        let mut answer = self.client.call(Method::Capabilities, &Nothing {}).await?;
-        self.checked(Method::Capabilities, || {
+        let read = |mut answer: Answer| {
             let scope = answer.object("Capabilities")?.map(|mut fields| fields.text("Scope")).transpose()?;
             Ok(Reach::from_word(&scope.unwrap_or_default(), self.name()))
-        })
+        };
+        self.ask(Method::Capabilities, &Nothing {}, read).await
     }
 
     fn found(&self, mut volume: Answer) -> Result<Found, Problem> {
@@ -260,9 +265,26 @@ impl Driver {
         })
     }
 
-    fn checked<T>(&self, method: Method, read: impl FnOnce() -> Result<T, Problem>) -> Result<T, Error> {
-        read().map_err(|problem| self.client.nonsense(method, problem))
+    /// Calls, and reads the answer: counted from the first step to the last.
+    async fn ask<T>(
+        &self,
+        method: Method,
+        request: &impl Serialize,
+        read: impl FnOnce(Answer) -> Result<T, Problem>,
+    ) -> Result<T, Error> {
+        let call = self.calls.begin(method);
+        let answered = self.client.call(method, request).await;
+        let result =
+            answered.and_then(|answer| read(answer).map_err(|problem| self.client.nonsense(method, problem)));
+        call.end(&result);
+        result
     }
+}
+
+/// Reads nothing more of an answer that is no error.
+#[allow(clippy::unnecessary_wraps, reason = "in the place of readers that can fail")]
+fn nothing(_answer: Answer) -> Result<(), Problem> {
+    Ok(())
 }
 
 impl fmt::Debug for Driver {

@@ -4,6 +4,7 @@
 //! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
 //! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> connect (the socket, never followed)
 //! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
+//! calls     how often, how long, with what outcome a driver was called
 //! ```
 //!
 //! This room does not know how a plugin is started, nor what a volume is beyond the protocol's words. Everything a
@@ -11,6 +12,7 @@
 //! later: `volume/drivers/{proxy,adapter,extpoint}.go`, `pkg/plugins/client.go`, `pkg/plugins/transport`.
 
 mod answer;
+mod calls;
 mod client;
 mod connect;
 mod driver;
@@ -21,6 +23,7 @@ mod scope;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use calls::{Calls, DURATION_BOUNDS, Outcome, Tally};
 pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
 pub use driver::{Driver, Found, Reach};
 pub use error::{Error, SocketError};

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::calls::Calls;
 use super::client::Deadlines;
 use super::driver::Driver;
 use super::error::Error;
@@ -39,7 +40,8 @@ struct Slot {
 enum State {
     #[default]
     Unknown,
-    Disabled,
+    /// Its numbers, for when it is live again.
+    Disabled(Arc<Calls>),
     Live(Arc<Driver>),
 }
 
@@ -71,11 +73,12 @@ impl Drivers {
     pub fn register(&self, registration: Registration) {
         let name = normalised(&registration.name);
         let registration = Registration { name: name.clone(), ..registration };
-        let driver = Arc::new(Driver::new(registration, self.0.deadlines));
         // The driver before it is dropped after the lock: it may have connections to close.
         let before = {
             let mut slots = self.0.slots();
-            std::mem::replace(&mut slots.entry(name).or_default().state, State::Live(driver))
+            let slot = slots.entry(name).or_default();
+            let driver = Driver::new(registration, self.0.deadlines, slot.state.calls().unwrap_or_default());
+            std::mem::replace(&mut slot.state, State::Live(Arc::new(driver)))
         };
         drop(before);
         self.0.arrivals.send_modify(|count| *count = count.wrapping_add(1));
@@ -88,12 +91,12 @@ impl Drivers {
 
     /// The driver is not live any more, and its plugin may be gone for good. Leases stay.
     pub fn unregister(&self, name: &str) {
-        self.0.leave(name, State::Unknown);
+        self.0.leave(name, |_| State::Unknown);
     }
 
     /// The driver is not live any more because the user has disabled its plugin: a lookup says so. Leases stay.
     pub fn disable(&self, name: &str) {
-        self.0.leave(name, State::Disabled);
+        self.0.leave(name, |state| State::Disabled(state.calls().unwrap_or_default()));
     }
 
     /// The live driver of a name in any spelling.
@@ -106,7 +109,7 @@ impl Drivers {
         }
         match self.0.slots().get(&normalised(name)).map(|slot| &slot.state) {
             Some(State::Live(driver)) => Ok(Arc::clone(driver)),
-            Some(State::Disabled) => Err(Error::Disabled { name: name.to_owned() }),
+            Some(State::Disabled(_)) => Err(Error::Disabled { name: name.to_owned() }),
             Some(State::Unknown) | None => Err(Error::NotFound { name: name.to_owned() }),
         }
     }
@@ -123,9 +126,16 @@ impl Drivers {
             .values()
             .filter_map(|slot| match &slot.state {
                 State::Live(driver) => Some(Arc::clone(driver)),
-                State::Unknown | State::Disabled => None,
+                State::Unknown | State::Disabled(_) => None,
             })
             .collect()
+    }
+
+    /// How the drivers that are live or disabled were called, by name. The numbers of a name begin when it is first live
+    /// or disabled, and are gone when it is unregistered.
+    pub fn calls(&self) -> Vec<(String, Arc<Calls>)> {
+        let slots = self.0.slots();
+        slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.state.calls()?))).collect()
     }
 
     /// Counts on the driver of a name until the lease is dropped.
@@ -152,13 +162,24 @@ impl Inner {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn leave(&self, name: &str, state: State) {
+    fn leave(&self, name: &str, next: impl FnOnce(&State) -> State) {
         let name = normalised(name);
         let mut slots = self.slots();
         let slot = slots.entry(name.clone()).or_default();
-        slot.state = state;
+        slot.state = next(&slot.state);
         if slot.is_idle() {
             slots.remove(&name);
+        }
+    }
+}
+
+impl State {
+    /// The numbers of the name, if it has any.
+    fn calls(&self) -> Option<Arc<Calls>> {
+        match self {
+            Self::Unknown => None,
+            Self::Disabled(calls) => Some(Arc::clone(calls)),
+            Self::Live(driver) => Some(Arc::clone(driver.calls())),
         }
     }
 }
@@ -252,5 +273,27 @@ mod tests {
         drop(drivers.lease("a"));
         drivers.unregister("b");
         assert!(drivers.0.slots().is_empty());
+    }
+
+    #[test]
+    fn numbers_live_as_long_as_their_plugin() {
+        let drivers = Drivers::new();
+        let names = || drivers.calls().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        let lease = drivers.lease("rclone");
+        assert_eq!(names(), [""; 0], "a volume alone has no driver");
+        drivers.register(registration("rclone"));
+        let first = Arc::clone(&drivers.calls()[0].1);
+        let kept = || drivers.calls().iter().any(|(_, calls)| Arc::ptr_eq(calls, &first));
+        drivers.register(registration("rclone"));
+        assert!(kept(), "the plugin was started again");
+        drivers.disable("rclone");
+        assert!(kept() && names() == ["rclone:latest"], "the plugin is disabled");
+        drivers.register(registration("rclone"));
+        assert!(kept(), "the plugin is enabled again");
+        drivers.unregister("rclone");
+        assert_eq!(names(), [""; 0], "the plugin is gone, its volume is not");
+        drivers.register(registration("rclone"));
+        assert!(!kept(), "another plugin of the same name");
+        drop(lease);
     }
 }

@@ -23,6 +23,10 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Stopped, Self::Starting, Self::Running, Self::BackingOff, Self::Stopping, Self::Failed];
+
     /// The word for it, in lower case.
     pub fn as_str(self) -> &'static str {
         match self {

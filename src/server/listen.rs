@@ -16,7 +16,7 @@ use nix::sys::socket::{
 use tokio::net::{TcpListener, UnixListener, UnixSocket};
 
 use super::connection::Stream;
-use crate::config::{Group, Host};
+use crate::config::{Group, Host, MetricsAddress};
 use crate::error::{Classified, Kind};
 
 /// Who may open the unix socket: its owner and its group.
@@ -83,6 +83,22 @@ impl Listeners {
                 }
             }
         }
+        Ok(bound)
+    }
+
+    /// Listens on one TCP address for what everybody who can connect may read. Must be called inside the tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Metrics`].
+    pub async fn bind_metrics(address: &MetricsAddress) -> Result<Self, Error> {
+        let listening = |error| Error::Metrics(address.clone(), error);
+        let listener = TcpListener::bind(address.as_str()).await.map_err(listening)?;
+        let local = listener.local_addr().map_err(listening)?;
+        if !local.ip().is_loopback() {
+            tracing::warn!(address = %local, "metrics name plugins and routes to whoever can connect to this address");
+        }
+        let mut bound = Self { sockets: Vec::new(), files: Vec::new(), addresses: Vec::new() };
+        bound.add(Socket::Tcp(listener), local.to_string());
         Ok(bound)
     }
 
@@ -261,6 +277,10 @@ pub enum Error {
     NoSuchGroup(String),
     #[error("cannot listen on tcp://{0}")]
     Tcp(String, #[source] io::Error),
+    #[error(
+        "cannot serve metrics on {0}: give --metrics-addr another HOST:PORT of this machine, or end what listens there"
+    )]
+    Metrics(MetricsAddress, #[source] io::Error),
     #[error("cannot read which sockets the service manager passed on")]
     Activation(#[source] io::Error),
     #[error("no sockets found via socket activation: make sure the service was started by systemd")]
@@ -274,9 +294,12 @@ pub enum Error {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Unix(..) | Self::Group(..) | Self::Tcp(..) | Self::Activation(_) | Self::Unusable(..) => {
-                Kind::Internal
-            }
+            Self::Unix(..)
+            | Self::Group(..)
+            | Self::Tcp(..)
+            | Self::Metrics(..)
+            | Self::Activation(_)
+            | Self::Unusable(..) => Kind::Internal,
             Self::NotASocket(_) | Self::InUse { .. } => Kind::Conflict,
             Self::NoSuchGroup(_) | Self::NoneActivated | Self::TooFewActivated { .. } => Kind::NotFound,
         }

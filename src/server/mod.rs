@@ -83,10 +83,20 @@ impl Server {
     /// Begins to answer on all sockets, until it is drained; that cancels `closing`, which the service's endless
     /// answers must watch. Must be called inside the tokio runtime.
     pub fn start(listeners: Listeners, service: &impl Answers, closing: CancellationToken) -> Self {
+        Self::start_with(max_connections(), listeners, service, closing)
+    }
+
+    /// The same with another limit on how many connections are served at a time.
+    pub fn start_with(
+        connections_max: usize,
+        listeners: Listeners,
+        service: &impl Answers,
+        closing: CancellationToken,
+    ) -> Self {
         let shared = Shared {
             closing,
             tasks: TaskTracker::new(),
-            slots: Arc::new(Semaphore::new(max_connections())),
+            slots: Arc::new(Semaphore::new(connections_max)),
             ended: Arc::new(Notify::new()),
         };
         let (sockets, files) = listeners.into_parts();

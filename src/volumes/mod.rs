@@ -1,7 +1,7 @@
 //! Volumes: names that are kept, each with a driver that knows where the data is.
 //!
 //! ```text
-//! create . inspect . list . remove . prune . usage . mount    one verb, one file
+//! create . inspect . list . remove . prune . usage . count . mount    one verb, one file
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
 //! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
 //! settle  makes ledger, kernel and plugins agree
@@ -19,6 +19,7 @@
 //! The room knows no plugin, only live drivers, and no HTTP. Facts and texts are from moby: `volume/service`,
 //! `volume/local`, `volume/drivers`.
 
+mod count;
 mod create;
 mod error;
 mod filter;

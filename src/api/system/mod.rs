@@ -15,4 +15,5 @@ pub use self::facts::{Facts, Machine};
 pub(super) use self::info::info;
 pub(super) use self::ping::ping;
 pub(super) use self::usage::usage;
+pub use self::version::COMMIT;
 pub(super) use self::version::version;

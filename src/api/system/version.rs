@@ -59,7 +59,7 @@ struct Details<'a> {
 }
 
 /// The commit of this build, if whoever built it said so.
-const COMMIT: &str = match option_env!("DOCKPLUG_COMMIT") {
+pub const COMMIT: &str = match option_env!("DOCKPLUG_COMMIT") {
     Some(commit) => commit,
     None => "unknown",
 };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Call, FakePlugin, Reply};
-use super::super::{ANSWER_MAX_BYTES, Drivers, LIST_ANSWER_MAX_BYTES};
+use super::super::{ANSWER_MAX_BYTES, Calls, Drivers, LIST_ANSWER_MAX_BYTES, Outcome};
 use super::*;
 
 struct Rig {
     plugin: FakePlugin,
     drivers: Drivers,
-    driver: std::sync::Arc<Driver>,
+    driver: Arc<Driver>,
     directory: tempfile::TempDir,
 }
 
@@ -190,4 +190,63 @@ async fn capabilities_are_asked_again_after_a_broken_connection() {
     let _plugin = FakePlugin::start(rig.directory.path(), again);
     assert_eq!(rig.driver.capabilities().await, Reach::Global);
     assert_eq!(rig.driver.known_reach(), Reach::Global);
+}
+
+/// How often a call ended in each way, and how often in all: ok, error, timeout, unreachable; durations.
+fn ended(calls: &Calls, call: &str) -> ([u64; 4], u64) {
+    let (_, tally) = calls.each().find(|(name, _)| *name == call).unwrap();
+    assert_eq!(tally.in_flight(), 0, "{call}");
+    (Outcome::ALL.map(|outcome| tally.ended(outcome)), tally.durations().count)
+}
+
+#[tokio::test]
+async fn every_call_is_counted_by_its_outcome() {
+    let rig = rig(|call| match call.method.as_str() {
+        "Create" => Reply::ok(json!({})),
+        "Get" => Reply::ok(json!({"Volume": {"Name": "another"}})),
+        "Remove" => Reply::err("in use"),
+        _ => Reply::Close,
+    });
+    rig.driver.create("v", None).await.unwrap();
+    rig.driver.get("v").await.unwrap_err();
+    rig.driver.remove("v").await.unwrap_err();
+    rig.driver.path("v").await.unwrap_err();
+    rig.driver.capabilities().await;
+    std::fs::remove_file(rig.directory.path().join("p.sock")).unwrap();
+    rig.driver.unmount("v", "id").await.unwrap_err();
+    let calls = rig.driver.calls();
+    for (call, outcomes) in [
+        ("Create", [1, 0, 0, 0]),
+        ("Get", [0, 1, 0, 0]),
+        ("Remove", [0, 1, 0, 0]),
+        ("Path", [0, 1, 0, 0]),
+        ("Capabilities", [0, 1, 0, 0]),
+        ("Unmount", [0, 0, 0, 1]),
+    ] {
+        assert_eq!(ended(calls, call), (outcomes, 1), "{call}");
+    }
+    assert_eq!(ended(calls, "List"), ([0; 4], 0));
+
+    let short = Deadlines { long: Duration::from_millis(20), short: Duration::from_millis(10) };
+    let rig = rig_with(short, |_| Reply::Hang);
+    rig.driver.mount("v", "id").await.unwrap_err();
+    assert_eq!(ended(rig.driver.calls(), "Mount"), ([0, 0, 1, 0], 1));
+}
+
+#[tokio::test]
+async fn a_call_is_in_flight_until_nobody_waits_for_it() {
+    let (asked, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let rig = rig(move |_| {
+        asked.send(()).unwrap();
+        Reply::Hang
+    });
+    let calls = Arc::clone(rig.driver.calls());
+    let driver = Arc::clone(&rig.driver);
+    let waiting = tokio::spawn(async move { driver.list().await });
+    hears.recv().await.unwrap();
+    let (_, tally) = calls.each().find(|(name, _)| *name == "List").unwrap();
+    assert_eq!((tally.in_flight(), tally.durations().count), (1, 0));
+    waiting.abort();
+    assert!(waiting.await.unwrap_err().is_cancelled());
+    assert_eq!(ended(&calls, "List"), ([0, 0, 1, 0], 1));
 }
