@@ -22,6 +22,8 @@ mod hostile_contexts;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod offline;
