@@ -9,6 +9,7 @@ use dockplug::commands;
 use dockplug::config::command::Command;
 use dockplug::config::{Args, Config};
 use dockplug::error::chain;
+use dockplug::runtime as containers;
 
 /// More threads than this gain nothing: what takes long waits for disks and plugins.
 const MAX_WORKER_THREADS: usize = 4;
@@ -18,7 +19,7 @@ const MAX_BLOCKING_THREADS: usize = 64;
 const STACK_BYTES: usize = 1024 * 1024;
 
 fn main() -> ExitCode {
-    if let Some(code) = dockplug::runtime::monitor::dispatch() {
+    if let Some(code) = containers::monitor::dispatch().or_else(containers::embedded::dispatch) {
         return code;
     }
     let mut args = Args::parse();
@@ -57,7 +58,9 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     runtime.block_on(async {
         let signals = app::signals()?;
-        App::start(config).await?.run(signals).await;
+        let app = App::start(config).await?;
+        app.try_runtimes();
+        app.run(signals).await;
         Ok(())
     })
 }

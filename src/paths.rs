@@ -92,6 +92,16 @@ impl ExecRoot {
         self.0.join("runtime")
     }
 
+    /// The parent of the containers that try runtimes.
+    pub fn trials(&self) -> PathBuf {
+        self.0.join("trials")
+    }
+
+    /// One of them.
+    pub fn trial(&self, id: &str) -> PluginExec {
+        PluginExec(self.trials().join(id))
+    }
+
     /// Where the mounts of plugins' volumes are staged: `<id of the mount>`. No plugin can reach it.
     pub fn mounts(&self) -> PathBuf {
         self.0.join("mounts")

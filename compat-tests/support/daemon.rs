@@ -53,6 +53,11 @@ impl Program {
     }
 }
 
+/// The runtime that `COMPAT_RUNTIME` names, for dockplugd; else it takes its own choice.
+fn chosen_runtime() -> Option<String> {
+    env::var("COMPAT_RUNTIME").ok().filter(|name| !name.is_empty())
+}
+
 /// A daemon, running or not, and everything it leaves on disk; all of it goes when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -108,6 +113,9 @@ impl Daemon {
             command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"]);
             // Should the machine have a containerd of its own, nothing of ours meets anything of its.
             command.args(["--containerd-namespace=compat", "--containerd-plugins-namespace=compat-plugins"]);
+        }
+        if let (Program::Dockplugd, Some(runtime)) = (self.program, chosen_runtime()) {
+            command.arg("--default-runtime").arg(runtime);
         }
         command.args(&self.flags).env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);

@@ -21,13 +21,13 @@ use self::pidfile::Pidfile;
 pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
-use crate::config::{Config, Level};
+use crate::config::{Config, Level, Program};
 use crate::drivers::Drivers;
-use crate::error::{Classified, Kind};
+use crate::error::{Classified, Kind, chain};
 use crate::events::Bus;
 use crate::plugins::{self, Plugins};
 use crate::registry::{self, Hosts};
-use crate::runtime::{self, Launcher, RuntimeProgram};
+use crate::runtime::{self, Candidate, EmbeddedRuntime, Launcher, Runtime, RuntimeProgram};
 use crate::scrape::{Build, Scrape, Sources};
 use crate::server::{self, Listeners, Server};
 use crate::state::{self, Change, Store, Table};
@@ -50,6 +50,7 @@ pub struct App {
     server: Server,
     metrics: Option<Server>,
     plugins: Plugins,
+    launcher: Launcher,
     _pidfile: Pidfile,
 }
 
@@ -63,6 +64,7 @@ impl App {
         private_directory(config.exec_root.path())?;
         let store = Store::open(&config.data_root.state())?;
         let id = own_id(&store).await?;
+        let own = std::env::current_exe().map_err(Error::OwnProgram)?;
         let listeners = Listeners::bind(&config.hosts, &config.group).await?;
         let metrics_listeners = match &config.metrics_addr {
             Some(address) => Some(Listeners::bind_metrics(address).await?),
@@ -79,6 +81,7 @@ impl App {
             &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
         )?;
         let settling = volumes.clone();
+        let launcher = launcher(&config, &own)?;
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -86,7 +89,7 @@ impl App {
             content: content::Store::open(&config.data_root.content())?,
             events: events.clone(),
             drivers: drivers.clone(),
-            launcher: launcher(&config)?,
+            launcher: launcher.clone(),
             hosts: Arc::clone(&hosts),
             live_restore: config.live_restore,
             limits: layer::Limits::default(),
@@ -97,7 +100,7 @@ impl App {
             hosts,
             volumes: volumes.clone(),
             events,
-            facts: Arc::new(facts(&config, id, listeners.addresses())),
+            facts: Arc::new(facts(&config, &own, id, listeners.addresses())),
             listeners: EventListeners::default(),
             closing: CancellationToken::new(),
         };
@@ -113,7 +116,17 @@ impl App {
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
         plugins.restore();
-        Ok(Self { config, server, metrics, plugins, _pidfile: pidfile })
+        Ok(Self { config, server, metrics, plugins, launcher, _pidfile: pidfile })
+    }
+
+    /// Finds out which runtime works here, in the background: else the first plugin that starts waits for it.
+    pub fn try_runtimes(&self) {
+        let launcher = self.launcher.clone();
+        tokio::spawn(async move {
+            if let Err(error) = launcher.choose().await {
+                tracing::error!(error = chain(&error), "no plugin can be started");
+            }
+        });
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
@@ -172,22 +185,33 @@ async fn own_id(store: &Store) -> Result<String, Error> {
     Ok(id)
 }
 
-/// What runs containers: the chosen runtime, under monitors that are this very program.
-fn launcher(config: &Config) -> Result<Launcher, Error> {
-    let program = config.runtime_program();
-    let program = RuntimeProgram::find(&program.to_string_lossy(), &config.search_path)?;
-    let own = std::env::current_exe().map_err(Error::OwnProgram)?;
-    Ok(Launcher::new(own, program, config.exec_root.runtime()))
+/// What runs containers: the first runtime that works, under monitors that are this very program.
+fn launcher(config: &Config, own: &Path) -> Result<Launcher, Error> {
+    let mut candidates = Vec::new();
+    for (name, program) in config.runtimes.in_order() {
+        let runtime: Arc<dyn Runtime> = match program {
+            Program::Embedded => Arc::new(EmbeddedRuntime::new(own.to_owned())),
+            Program::Path(path) => match RuntimeProgram::find(&path.to_string_lossy(), &config.search_path) {
+                Ok(program) => Arc::new(program),
+                Err(error) if config.runtimes.asked_for() == Some(name) => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(runtime = name, error = chain(&error), "not there");
+                    continue;
+                }
+            },
+        };
+        candidates.push(Candidate { name: name.to_owned(), runtime });
+    }
+    Ok(Launcher::choosing(own.to_owned(), candidates, &config.exec_root))
 }
 
-fn facts(config: &Config, id: String, addresses: &[String]) -> Facts {
+fn facts(config: &Config, own: &Path, id: String, addresses: &[String]) -> Facts {
     Facts {
         id,
         debug: matches!(config.log.level, Level::Debug | Level::Trace),
         live_restore: config.live_restore,
         data_root: config.data_root.path().to_owned(),
-        default_runtime: config.default_runtime.clone(),
-        runtimes: config.runtimes.clone(),
+        runtimes: config.runtimes.programs(own),
         redact_env: config.redact_env.clone(),
         addresses: addresses.to_vec(),
         machine: Machine::ask(),

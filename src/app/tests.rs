@@ -8,7 +8,6 @@ use clap::Parser as _;
 
 use super::*;
 use crate::config::Args;
-use crate::error::chain;
 
 /// A place for one daemon, and for a second one that is in its way.
 struct Place {
@@ -145,7 +144,8 @@ async fn the_roots_are_for_root_alone() {
 async fn without_a_runtime_the_error_says_which() {
     let place = Place::new();
     let mut config = place.config("data", "exec", "d.sock");
-    config.runtimes.insert("any".to_owned(), "no-such-runtime".into());
+    let none = ["dockplugd", "--add-runtime=any=no-such-runtime", "--default-runtime=any"];
+    config.runtimes = Config::resolve(&Args::parse_from(none)).unwrap().runtimes;
     let error = chain(&App::start(config).await.unwrap_err());
     assert!(error.contains("no-such-runtime"), "{error}");
     assert!(!place.path("d.sock").exists() && !place.path("exec/dockplugd.pid").exists());

@@ -63,7 +63,8 @@ pub struct Args {
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_addr: Option<String>,
 
-    /// The runtime that starts plugins [default: runc]
+    /// The runtime that starts plugins: `embedded` (in dockplugd itself), `runc`, or a name of --add-runtime; the first that
+    /// works here is taken, beginning with this one [default: embedded]
     #[arg(long, value_name = "NAME")]
     pub default_runtime: Option<String>,
 

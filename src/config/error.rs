@@ -39,8 +39,8 @@ pub enum Error {
     NotAFormat(String),
     #[error("invalid runtime {0:?}: expected NAME=PATH, as in --add-runtime crun=/usr/bin/crun")]
     NotARuntime(String),
-    #[error("runtime name 'runc' is reserved")]
-    ReservedRuntime,
+    #[error("runtime name '{0}' is reserved")]
+    ReservedRuntime(&'static str),
     #[error("runtime {0:?} is given twice")]
     RuntimeTwice(String),
     #[error("specified default runtime '{0}' does not exist: name it with --add-runtime {0}=PATH")]
@@ -68,7 +68,7 @@ impl Classified for Error {
             | Self::NotALevel(_)
             | Self::NotAFormat(_)
             | Self::NotARuntime(_)
-            | Self::ReservedRuntime
+            | Self::ReservedRuntime(_)
             | Self::RuntimeTwice(_)
             | Self::NoSuchRuntime(_)
             | Self::NotAnEngine(_) => Kind::Invalid,

@@ -10,8 +10,8 @@ mod error;
 mod file;
 mod host;
 mod metrics;
+mod runtimes;
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -21,6 +21,7 @@ pub use self::args::Args;
 pub use self::error::Error;
 pub use self::host::{Host, InvalidHost};
 pub use self::metrics::MetricsAddress;
+pub use self::runtimes::{Program, Runtimes};
 use crate::paths::{DataRoot, ExecRoot};
 
 /// Where `daemon.json` is looked for when `--config-file` does not say; it may be absent there.
@@ -35,8 +36,6 @@ pub const PIDFILE: &str = "dockplugd.pid";
 pub const GROUP: &str = "docker";
 /// Default of `--shutdown-timeout`, in seconds.
 pub const SHUTDOWN_TIMEOUT_SECONDS: i64 = 15;
-/// The one runtime that needs no `--add-runtime`: a program of this name found in `PATH`.
-pub const RUNC: &str = "runc";
 
 /// Everything the daemon was told, with all defaults in place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,10 +58,8 @@ pub struct Config {
     pub shutdown_timeout: Option<Duration>,
     /// Where metrics are served, if anywhere.
     pub metrics_addr: Option<MetricsAddress>,
-    /// The name of the runtime that starts plugins; always a key of `runtimes`.
-    pub default_runtime: String,
-    /// Programs that speak runc's command line, by name.
-    pub runtimes: BTreeMap<String, PathBuf>,
+    /// What may run plugins.
+    pub runtimes: Runtimes,
     /// Registries that are trusted without proof: `host[:port]` or a network.
     pub insecure_registries: Vec<String>,
     /// Who is asked before docker.io: URLs.
@@ -149,11 +146,6 @@ impl Config {
         Ok(config)
     }
 
-    /// The program of the default runtime.
-    pub fn runtime_program(&self) -> PathBuf {
-        self.runtimes.get(&self.default_runtime).cloned().unwrap_or_else(|| PathBuf::from(RUNC))
-    }
-
     fn merge(args: &Args, file: file::File) -> Result<Self, Error> {
         let hosts = list(&args.hosts, file.hosts);
         let mut hosts = hosts.iter().map(|host| host.parse()).collect::<Result<Vec<Host>, _>>()?;
@@ -172,12 +164,7 @@ impl Config {
         // As for dockerd, an empty one is none.
         let metrics_addr = args.metrics_addr.as_ref().or(file.metrics_addr.as_ref());
         let metrics_addr = metrics_addr.filter(|address| !address.is_empty());
-        let runtimes = runtimes(&args.runtimes, file.runtimes.unwrap_or_default())?;
-        let default_runtime =
-            args.default_runtime.clone().or(file.default_runtime).unwrap_or_else(|| RUNC.into());
-        if !runtimes.contains_key(&default_runtime) {
-            return Err(Error::NoSuchRuntime(default_runtime));
-        }
+        let default_runtime = args.default_runtime.clone().or(file.default_runtime);
         Ok(Self {
             hosts,
             data_root: DataRoot::new(
@@ -190,8 +177,7 @@ impl Config {
             live_restore: args.live_restore.or(file.live_restore).unwrap_or(true),
             shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
             metrics_addr: metrics_addr.map(|address| address.parse()).transpose()?,
-            default_runtime,
-            runtimes,
+            runtimes: Runtimes::new(&args.runtimes, file.runtimes.unwrap_or_default(), default_runtime)?,
             insecure_registries: list(&args.insecure_registries, file.insecure_registries),
             registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
             redact_env: list(&args.redact_env, file.redact_env),
@@ -204,24 +190,6 @@ impl Config {
 /// The values of flag or file; only one of them may be set.
 fn list(flags: &[String], file: Option<Vec<String>>) -> Vec<String> {
     if flags.is_empty() { file.unwrap_or_default() } else { flags.to_vec() }
-}
-
-/// The runtimes of flag and file (only one of them may be set), and the one that is always there.
-fn runtimes(flags: &[String], file: BTreeMap<String, PathBuf>) -> Result<BTreeMap<String, PathBuf>, Error> {
-    let mut runtimes = file;
-    for flag in flags {
-        let (name, path) = flag
-            .split_once('=')
-            .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-            .ok_or_else(|| Error::NotARuntime(flag.clone()))?;
-        if runtimes.insert(name.to_owned(), path.into()).is_some() {
-            return Err(Error::RuntimeTwice(name.to_owned()));
-        }
-    }
-    match runtimes.insert(RUNC.to_owned(), RUNC.into()) {
-        None => Ok(runtimes),
-        Some(_) => Err(Error::ReservedRuntime),
-    }
 }
 
 impl FromStr for Level {
@@ -292,8 +260,8 @@ mod tests {
         assert_eq!(config.log, Log { level: Level::Info, format: Format::Text });
         assert!(config.live_restore);
         assert_eq!(config.shutdown_timeout, Some(Duration::from_secs(15)));
-        assert_eq!(config.runtime_program(), Path::new("runc"));
         assert_eq!(config.metrics_addr, None);
+        assert_eq!(config.runtimes.asked_for(), None);
         assert_eq!(config.engine, Engine::Auto);
     }
 
@@ -332,7 +300,8 @@ mod tests {
         assert_eq!(config.metrics_addr.as_ref().unwrap().as_str(), "127.0.0.1:9323");
         assert_eq!(resolve(&[], r#"{"metrics-addr": ""}"#).unwrap().metrics_addr, None);
         assert_eq!(config.log.level, Level::Debug);
-        assert_eq!(config.runtime_program(), Path::new("/usr/bin/crun"));
+        let crun = Program::Path("/usr/bin/crun".into());
+        assert_eq!(config.runtimes.in_order().first(), Some(&("crun", crun)));
     }
 
     #[test]

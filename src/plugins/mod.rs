@@ -181,6 +181,11 @@ impl Plugins {
         detached(async move { create::create(&inner, name, body).await }).await
     }
 
+    /// The name of the runtime that starts plugins.
+    pub fn runtime(&self) -> &str {
+        self.0.parts.launcher.runtime()
+    }
+
     /// The plugins that pass the filter, the oldest first.
     pub fn list(&self, filter: &Filter) -> Vec<View> {
         list::list(&self.0, filter)

@@ -1,4 +1,4 @@
-//! The manager with real files, real runc and a real plugin.
+//! The manager with real files, a real runtime and a real plugin.
 
 mod distribution;
 mod ground;

@@ -3,13 +3,15 @@
 //! It knows neither plugins nor what the spec says. What it leaves behind at any instant of a kill -9 is told apart
 //! by the lock: held means a living monitor, free means that nobody else will write to the desk.
 
+use super::choice::{Candidate, Choice};
 use super::lock::{self, Holder};
 use super::process::{Process, Watched, settle_locked};
 use super::program::{Container, Runtime};
 use super::record::{self, Commands, Deadlines, Desk, Orders, Report, Started};
 use super::spawn::{self, Stdio};
+use super::trial::Trial;
 use super::{Error, Result};
-use crate::paths::PluginExec;
+use crate::paths::{ExecRoot, PluginExec};
 use oci_spec::runtime::Spec;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -24,6 +26,8 @@ use tokio::net::unix::pipe;
 /// How long a start may take until the daemon gives up on the monitor, which has shorter deadlines of its own for
 /// each call of the runtime.
 pub const START_DEADLINE: Duration = Duration::from_mins(2);
+/// The name of a runtime that nobody has named.
+const RUNC: &str = "runc";
 /// A report is one line, and its message is cut by the monitor.
 const REPORT_BYTES: u64 = 64 * 1024;
 /// How much of a dead monitor's last words are told.
@@ -35,7 +39,7 @@ const ID_BYTES: usize = 128;
 #[derive(Debug, Clone)]
 pub struct Launcher {
     own_exe: PathBuf,
-    runtime: Arc<dyn Runtime>,
+    choice: Arc<Choice>,
     runtime_root: PathBuf,
     deadlines: Deadlines,
 }
@@ -56,8 +60,31 @@ pub struct Start<'a> {
 impl Launcher {
     /// `own_exe` is the program to spawn monitors from, normally `/proc/self/exe`; `runtime_root` is the directory
     /// of the runtime's own state.
-    pub fn new(own_exe: PathBuf, runtime: impl Runtime + 'static, runtime_root: PathBuf) -> Self {
-        Self { own_exe, runtime: Arc::new(runtime), runtime_root, deadlines: Deadlines::default() }
+    pub fn new(own_exe: PathBuf, runtime: Arc<dyn Runtime>, runtime_root: PathBuf) -> Self {
+        let only = Candidate { name: RUNC.to_owned(), runtime };
+        Self::with(own_exe, Choice::only(only), runtime_root)
+    }
+
+    /// The same with the first of some runtimes that works, which is found out before the first container.
+    pub fn choosing(own_exe: PathBuf, candidates: Vec<Candidate>, exec: &ExecRoot) -> Self {
+        Self::with(own_exe, Choice::of(candidates, Trial::new(exec.clone())), exec.runtime())
+    }
+
+    fn with(own_exe: PathBuf, choice: Choice, runtime_root: PathBuf) -> Self {
+        Self { own_exe, choice: Arc::new(choice), runtime_root, deadlines: Deadlines::default() }
+    }
+
+    /// Finds out which runtime works, unless that is known; else the first start does.
+    ///
+    /// # Errors
+    /// [`Error::NoRuntime`] when none does.
+    pub async fn choose(&self) -> Result<()> {
+        self.choice.make(self).await.map(drop)
+    }
+
+    /// The name of the runtime that is used, or will be tried first.
+    pub fn runtime(&self) -> &str {
+        self.choice.name()
     }
 
     #[cfg(test)]
@@ -70,14 +97,22 @@ impl Launcher {
     ///
     /// # Errors
     /// [`Error::Running`] when it runs already, [`Error::Refused`] with the runtime's words, [`Error::Deadline`],
-    /// [`Error::Monitor`]; nothing is left of it then. [`Error::Id`], [`Error::Path`], I/O.
+    /// [`Error::Monitor`]; nothing is left of it then. [`Error::NoRuntime`], [`Error::Id`], [`Error::Path`], I/O.
     pub async fn start(&self, start: Start<'_>) -> Result<Process> {
+        let runtime = self.choice.make(self).await?;
+        self.start_with(runtime, start).await
+    }
+
+    /// [`Self::start`] with this runtime.
+    pub(super) async fn start_with(&self, runtime: &dyn Runtime, start: Start<'_>) -> Result<Process> {
         let Start { id, exec, log, spec } = start;
         check_id(&id)?;
         let (bundle, desk) = (exec.bundle(), Desk::new(exec.monitor()));
         let container = Container { id: &id, root: &self.runtime_root, bundle: &bundle, desk: desk.path() };
-        let commands = self.runtime.commands(&container)?;
-        let config = serde_json::value::to_raw_value(spec)
+        let commands = runtime.commands(&container)?;
+        let mut spec = spec.clone();
+        runtime.spell(&mut spec);
+        let config = serde_json::value::to_raw_value(&spec)
             .map_err(|source| Error::Json { path: bundle.join("config.json"), source })?;
         let orders = Orders { id: id.clone(), log: log.clone(), commands, deadlines: self.deadlines };
         let (own_exe, runtime_root, at) = (self.own_exe.clone(), self.runtime_root.clone(), desk.clone());

@@ -9,6 +9,8 @@
 //! [`Runtime`], and the monitor only ever sees argument lists, so an embedded runtime can be put in its place.
 //! Facts come from runc 1.1 (`man 8 runc-run`, `runc-delete`), `pidfd_open(2)`, flock(2), signal(7), proc(5).
 
+mod choice;
+pub mod embedded;
 mod launcher;
 mod lock;
 mod log;
@@ -18,8 +20,13 @@ mod program;
 mod record;
 mod spawn;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
+mod trial;
 
+pub use choice::Candidate;
+pub use embedded::EmbeddedRuntime;
 pub use launcher::{Launcher, START_DEADLINE, Start};
 pub use log::{LOG_TOTAL_BYTES, Line, Reader, Stream, tail};
 pub use process::Process;
@@ -44,6 +51,20 @@ pub enum Error {
         name: String,
         /// Where it was looked for.
         place: String,
+    },
+    /// None of the runtimes works here.
+    #[error(
+        "no OCI runtime works on this machine: {reasons}; install runc, or name another with --add-runtime"
+    )]
+    NoRuntime {
+        /// What each was said to fail at.
+        reasons: String,
+    },
+    /// A runtime said that it ran a container, and it did not.
+    #[error("a trial container did not end as it should: {got}")]
+    Trial {
+        /// What happened instead.
+        got: String,
     },
     /// An id that a runtime would refuse or misunderstand.
     #[error("container id {0:?} must be 1 to 128 of [A-Za-z0-9_.+-] and begin with a letter or a digit")]
@@ -115,10 +136,14 @@ impl Classified for Error {
         match self {
             Self::Id(_) | Self::Path(_) => Kind::Invalid,
             Self::Running(_) => Kind::Conflict,
-            Self::Program { .. } | Self::Starting(_) | Self::Deadline { .. } => Kind::Unavailable,
-            Self::Refused { .. } | Self::Monitor { .. } | Self::Io { .. } | Self::Json { .. } => {
-                Kind::Internal
+            Self::Program { .. } | Self::NoRuntime { .. } | Self::Starting(_) | Self::Deadline { .. } => {
+                Kind::Unavailable
             }
+            Self::Trial { .. }
+            | Self::Refused { .. }
+            | Self::Monitor { .. }
+            | Self::Io { .. }
+            | Self::Json { .. } => Kind::Internal,
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::record::{Commands, Desk};
 use super::{Error, Result};
+use oci_spec::runtime::Spec;
 use std::ffi::OsStr;
 use std::fmt::Debug;
 use std::os::unix::fs::PermissionsExt;
@@ -28,6 +29,14 @@ pub struct Container<'a> {
 
 /// An OCI runtime: how to call it.
 pub trait Runtime: Debug + Send + Sync {
+    /// Why it shall not be used on this machine although it might run; `None` when there is nothing against it.
+    fn objection(&self) -> Option<String> {
+        None
+    }
+
+    /// The spec in the words that this runtime knows.
+    fn spell(&self, _: &mut Spec) {}
+
     /// The argument lists for one container.
     ///
     /// # Errors
@@ -101,7 +110,8 @@ impl Runtime for RuntimeProgram {
     }
 }
 
-fn text(path: &Path) -> Result<&str> {
+/// A path as a word on a command line.
+pub(super) fn text(path: &Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::Path(path.to_owned()))
 }
 

@@ -1,4 +1,4 @@
-//! The room as a whole, with the real runc, a real root file system and the built `dockplugd` as monitor.
+//! The room as a whole, with a real runtime, a real root file system and the built `dockplugd` as monitor.
 //!
 //! The monitor is a process of its own with signals and descriptors of its own, so it is the built program, not the
 //! test binary: each run has cargo build it first (nothing to do when it is fresh).
@@ -13,6 +13,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// Names the directory for the test binary that is started as a daemon to be killed.
 const DAEMON_DIR: &str = "DOCKPLUG_TEST_DAEMON_DIR";
@@ -41,7 +42,7 @@ async fn a_container_runs_writes_and_ends_with_its_code() {
         lines.iter().filter(|line| line.stream == stream).map(|line| line.log.as_ref()).collect::<String>()
     };
     assert_eq!((of(Stream::Stdout).as_str(), of(Stream::Stderr).as_str()), ("out\nhalf", "bad\n"));
-    assert!(!ground.known_to_runc());
+    assert!(!ground.is_known());
     process.terminate().unwrap();
     process.kill().unwrap();
     let config = ground.exec().bundle().join("config.json").metadata().unwrap();
@@ -58,7 +59,7 @@ async fn the_words_of_the_runtime_reach_the_error_and_nothing_is_left() {
         let error = ground.start_spec(&ground.spec(&["/foo"], OWN_PIDS)).await.unwrap_err();
         let line = chain(&error);
         assert!(line.contains("exec: \"/foo\": stat /foo: no such file or directory"), "{line}");
-        assert!(!ground.known_to_runc());
+        assert!(!ground.is_known());
     }
     assert!(ground.launcher().attach(&ground.id(), &ground.exec()).await.unwrap().is_none());
     // The same place starts well afterwards.
@@ -97,7 +98,7 @@ async fn a_pid_one_that_cannot_hear_is_killed_and_one_that_can_has_its_say() {
     assert!(stubborn.exit().is_none());
     stubborn.kill().unwrap();
     assert_eq!(ended(&stubborn).await.code, 128 + 9);
-    assert!(!ground.known_to_runc());
+    assert!(!ground.is_known());
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn in_the_machines_pid_namespace_sigterm_works_and_a_kill_reaches_children
         assert!(alive(child));
         if politely { process.terminate() } else { process.kill() }.unwrap();
         assert_eq!(ended(&process).await.code, code);
-        assert!(!alive(child) && !ground.known_to_runc());
+        assert!(!alive(child) && !ground.is_known());
         std::fs::remove_dir_all(ground.log()).unwrap();
     }
 }
@@ -197,7 +198,7 @@ async fn a_container_whose_monitor_is_killed_is_gone_and_told_as_lost() {
     nix::sys::signal::kill(monitor, nix::sys::signal::Signal::SIGKILL).unwrap();
     let exit = ended(&process).await;
     assert_eq!((exit.lost, exit.code), (true, UNKNOWN_CODE));
-    assert!(!alive(pid) && !ground.known_to_runc());
+    assert!(!alive(pid) && !ground.is_known());
     let later = ground.launcher().attach(&ground.id(), &ground.exec()).await.unwrap().unwrap();
     assert_eq!((later.exit(), later.pid()), (Some(exit), pid));
 }
@@ -289,6 +290,56 @@ async fn a_monitor_that_died_while_no_daemon_lived_is_cleaned_up_after() {
     tokio::task::spawn_blocking(move || lock.lock()).await.unwrap().unwrap();
     let process = ground.launcher().attach(&ground.id(), &ground.exec()).await.unwrap().unwrap();
     assert!(process.exit().unwrap().lost && process.pid() == pid);
-    assert!(!alive(pid) && !ground.known_to_runc());
+    assert!(!alive(pid) && !ground.is_known());
     assert_eq!(ended(&ground.start("exit 2").await).await.code, 2);
+}
+
+/// A launcher that takes the first of these that works.
+fn choosing(ground: &Ground, candidates: &[(&str, Arc<dyn Runtime>)]) -> Launcher {
+    let candidates = candidates
+        .iter()
+        .map(|(name, runtime)| Candidate { name: (*name).to_owned(), runtime: Arc::clone(runtime) });
+    Launcher::choosing(ground::dockplugd().to_owned(), candidates.collect(), &ground.exec_root())
+}
+
+#[tokio::test]
+async fn the_first_runtime_that_works_is_taken() {
+    let ground = Ground::new();
+    let broken = ground.script("broken", "echo 'no such cgroup' >&2; exit 1");
+    let liar = ground.script("liar", "echo $$ > \"$1\"; exit 0");
+    let works = testing::runtime(ground::dockplugd());
+    let launcher = choosing(&ground, &[("broken", broken), ("liar", liar), ("works", works)]);
+    assert_eq!(launcher.runtime(), "broken");
+    // Both at once: one trial serves them.
+    let (first, second) = tokio::join!(launcher.choose(), launcher.choose());
+    (first.unwrap(), second.unwrap());
+    assert_eq!(launcher.runtime(), "works");
+    assert_eq!(std::fs::read_dir(ground.exec_root().trials()).unwrap().count(), 0);
+    let spec = ground.spec(&["/bin/busybox", "sh", "-c", "exit 3"], OWN_PIDS);
+    let start = Start { id: ground.id(), exec: ground.exec(), log: ground.log(), spec: &spec };
+    assert_eq!(ended(&launcher.start(start).await.unwrap()).await.code, 3);
+}
+
+#[tokio::test]
+async fn when_no_runtime_works_each_reason_is_told() {
+    let ground = Ground::new();
+    let broken = ground.script("broken", "echo 'no such cgroup' >&2; exit 1");
+    let silent = ground.script("silent", "exit 5");
+    let launcher = choosing(&ground, &[("broken", broken), ("silent", silent)]);
+    let error = launcher.choose().await.unwrap_err().to_string();
+    assert!(error.contains("broken: the OCI runtime could not start"), "{error}");
+    assert!(error.contains("no such cgroup") && error.contains("silent ended with 5"), "{error}");
+    let spec = ground.spec(&["/bin/busybox"], OWN_PIDS);
+    let start = Start { id: ground.id(), exec: ground.exec(), log: ground.log(), spec: &spec };
+    assert!(matches!(launcher.start(start).await, Err(Error::NoRuntime { .. })));
+}
+
+#[tokio::test]
+async fn a_trial_that_was_cut_short_is_swept() {
+    let ground = Ground::new();
+    let old = ground.exec_root().trial("trial-1").path().join("root");
+    std::fs::create_dir_all(&old).unwrap();
+    let works = testing::runtime(ground::dockplugd());
+    choosing(&ground, &[("works", works)]).choose().await.unwrap();
+    assert!(!old.exists());
 }

@@ -153,7 +153,7 @@ fn service(directory: &std::path::Path) -> Scrape {
         content: content::Store::open(&directory.join("content")).unwrap(),
         events,
         drivers: drivers.clone(),
-        launcher: Launcher::new("/bin/true".into(), program, directory.join("runtime")),
+        launcher: Launcher::new("/bin/true".into(), Arc::new(program), directory.join("runtime")),
         hosts: Arc::default(),
         live_restore: true,
         limits: layer::Limits::default(),

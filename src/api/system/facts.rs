@@ -14,8 +14,6 @@ pub struct Facts {
     pub live_restore: bool,
     /// What must survive a reboot lies here.
     pub data_root: PathBuf,
-    /// The name of the runtime that starts plugins.
-    pub default_runtime: String,
     /// All runtimes: program by name.
     pub runtimes: BTreeMap<String, PathBuf>,
     /// Names of variables of plugins whose values are not shown; `*` is anything.

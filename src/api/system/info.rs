@@ -99,7 +99,7 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
             .iter()
             .map(|(name, path)| (name.as_str(), json!({ "path": path })))
             .collect(),
-        default_runtime: &facts.default_runtime,
+        default_runtime: rooms.plugins.runtime(),
         swarm: json!({
             "NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": false, "Error": "",
             "RemoteManagers": null,

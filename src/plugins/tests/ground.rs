@@ -1,4 +1,4 @@
-//! The ground that the tests of the manager stand on: real runc, the built program as monitor, the tiny plugin.
+//! The ground that the tests of the manager stand on: a real runtime, the built program as monitor, the tiny plugin.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::*;
-use crate::runtime::RuntimeProgram;
+use crate::runtime::testing;
 
 /// Waiting for something that happens in milliseconds, when it does not.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -56,7 +56,6 @@ impl Ground {
 
     /// What a daemon has that starts now.
     pub(super) fn open(&self) -> Plugins {
-        let runc = RuntimeProgram::find("runc", &std::env::var_os("PATH").unwrap_or_default()).unwrap();
         Plugins::open(Parts {
             data: self.data(),
             exec: self.exec(),
@@ -64,7 +63,7 @@ impl Ground {
             content: self.content.clone(),
             events: self.events.clone(),
             drivers: self.drivers.clone(),
-            launcher: Launcher::new(dockplugd().to_owned(), runc, self.exec().runtime()),
+            launcher: testing::launcher(dockplugd(), &self.exec().runtime()),
             hosts: Arc::default(),
             live_restore: self.live_restore,
             limits: layer::Limits::default(),
@@ -87,9 +86,8 @@ impl Ground {
 impl Drop for Ground {
     fn drop(&mut self) {
         for id in std::fs::read_dir(self.exec().runtime()).into_iter().flatten().flatten() {
-            let mut runc = Command::new("runc");
-            runc.arg("--root").arg(self.exec().runtime()).args(["delete", "--force"]).arg(id.file_name());
-            let _ = runc.status();
+            let id = id.file_name().into_string().unwrap();
+            testing::delete(dockplugd(), &self.exec().runtime(), &id, &self.exec().plugin(&id));
         }
         // What a failed test has left mounted would be emptied with the directory.
         for point in mounted_below(self.place.path()).iter().rev() {

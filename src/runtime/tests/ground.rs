@@ -7,11 +7,11 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use oci_spec::runtime::Spec;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Waiting for something that happens in milliseconds, when it does not.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
-fn dockplugd() -> &'static Path {
+pub(super) fn dockplugd() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
@@ -58,7 +58,19 @@ impl Ground {
     }
 
     pub(super) fn exec(&self) -> PluginExec {
-        ExecRoot::new(self.dir.join("exec")).plugin("p")
+        self.exec_root().plugin("p")
+    }
+
+    pub(super) fn exec_root(&self) -> ExecRoot {
+        ExecRoot::new(self.dir.join("exec"))
+    }
+
+    /// A runtime that does what a test says: a shell script that sees the command line.
+    pub(super) fn script(&self, name: &str, script: &str) -> Arc<dyn Runtime> {
+        let path = self.dir.join(name);
+        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        Arc::new(RuntimeProgram::find(path.to_str().unwrap(), std::ffi::OsStr::new("")).unwrap())
     }
 
     pub(super) fn desk(&self) -> record::Desk {
@@ -70,8 +82,7 @@ impl Ground {
     }
 
     pub(super) fn launcher(&self) -> Launcher {
-        let runc = RuntimeProgram::find("runc", &std::env::var_os("PATH").unwrap_or_default()).unwrap();
-        Launcher::new(dockplugd().to_owned(), runc, self.dir.join("runtime"))
+        testing::launcher(dockplugd(), &self.dir.join("runtime"))
     }
 
     pub(super) fn spec(&self, args: &[&str], namespaces: &[&str]) -> Spec {
@@ -98,7 +109,7 @@ impl Ground {
         }
     }
 
-    pub(super) fn known_to_runc(&self) -> bool {
+    pub(super) fn is_known(&self) -> bool {
         self.dir.join("runtime").join(self.id()).exists()
     }
 
@@ -109,10 +120,8 @@ impl Ground {
 
 impl Drop for Ground {
     fn drop(&mut self) {
-        if self.known_to_runc() && self.temporary.is_some() {
-            let root = self.dir.join("runtime");
-            let _ =
-                Command::new("runc").arg("--root").arg(root).args(["delete", "--force", &self.id()]).status();
+        if self.is_known() && self.temporary.is_some() {
+            testing::delete(dockplugd(), &self.dir.join("runtime"), &self.id(), &self.exec());
         }
     }
 }
@@ -141,11 +150,8 @@ fn spec(rootfs: &Path, id: &str, args: &[&str], namespaces: &[&str]) -> Spec {
     .unwrap()
 }
 
-/// A runtime that does what a test says: a shell script that sees the command line.
+/// A launcher with such a runtime.
 pub(super) fn fake_runtime(ground: &Ground, script: &str, deadlines: record::Deadlines) -> Launcher {
-    let path = ground.dir.join("fake");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    let program = RuntimeProgram::find(path.to_str().unwrap(), std::ffi::OsStr::new("")).unwrap();
-    Launcher::new(dockplugd().to_owned(), program, ground.dir.join("runtime")).with_deadlines(deadlines)
+    let fake = ground.script("fake", script);
+    Launcher::new(dockplugd().to_owned(), fake, ground.dir.join("runtime")).with_deadlines(deadlines)
 }
