@@ -39,8 +39,11 @@ fn new_settings_work_at_once_and_its_volumes_stay() {
     assert_ne!(after["State"]["Pid"], before["State"]["Pid"]);
     assert_eq!((&after["Enabled"], &after["Settings"]["Env"][0]), (&json!(true), &json!("MODE=talk")));
     assert_eq!(daemon.http().look("/volumes/kept")["Driver"], "tiny:latest");
-    let log = daemon.http().ask("GET", "/plugins/tiny/logs?stderr=1").text();
-    assert!(log.contains("tiny: Get kept"), "{log}");
+    // It goes to the log through a pipe.
+    until("the plugin says what it was asked", || {
+        let log = daemon.http().ask("GET", "/plugins/tiny/logs?stderr=1").text();
+        log.contains("tiny: Get kept").then_some(())
+    });
 
     // dockerd's refusal is the default, and what cannot be set restarts nothing.
     let refused = daemon.http().json("POST", "/plugins/tiny/set", &json!(["MODE="]));

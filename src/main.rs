@@ -58,9 +58,7 @@ fn run(args: &Args) -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
     runtime.block_on(async {
         let signals = app::signals()?;
-        let app = App::start(config).await?;
-        app.try_runtimes();
-        app.run(signals).await;
+        App::start(config).await?.run(signals).await;
         Ok(())
     })
 }

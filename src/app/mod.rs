@@ -50,7 +50,6 @@ pub struct App {
     server: Server,
     metrics: Option<Server>,
     plugins: Plugins,
-    launcher: Launcher,
     _pidfile: Pidfile,
 }
 
@@ -81,7 +80,6 @@ impl App {
             &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
         )?;
         let settling = volumes.clone();
-        let launcher = launcher(&config, &own)?;
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -89,7 +87,7 @@ impl App {
             content: content::Store::open(&config.data_root.content())?,
             events: events.clone(),
             drivers: drivers.clone(),
-            launcher: launcher.clone(),
+            launcher: launcher(&config, &own)?,
             hosts: Arc::clone(&hosts),
             live_restore: config.live_restore,
             limits: layer::Limits::default(),
@@ -116,17 +114,7 @@ impl App {
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
         plugins.restore();
-        Ok(Self { config, server, metrics, plugins, launcher, _pidfile: pidfile })
-    }
-
-    /// Finds out which runtime works here, in the background: else the first plugin that starts waits for it.
-    pub fn try_runtimes(&self) {
-        let launcher = self.launcher.clone();
-        tokio::spawn(async move {
-            if let Err(error) = launcher.choose().await {
-                tracing::error!(error = chain(&error), "no plugin can be started");
-            }
-        });
+        Ok(Self { config, server, metrics, plugins, _pidfile: pidfile })
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a

@@ -50,6 +50,10 @@ pub(super) fn set_up(rootfs: &Root, config: &PluginConfig, settings: &Settings) 
     for (path, kind) in ENTRIES {
         ensure(rootfs, path, kind)?;
     }
+    // runc makes it too; others do not.
+    if !config.work_dir.is_empty() {
+        destination(rootfs, &config.work_dir, true);
+    }
     if !config.propagated_mount.is_empty() {
         destination(rootfs, &config.propagated_mount, true);
     }

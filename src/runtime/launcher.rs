@@ -74,11 +74,9 @@ impl Launcher {
         Self { own_exe, choice: Arc::new(choice), runtime_root, deadlines: Deadlines::default() }
     }
 
-    /// Finds out which runtime works, unless that is known; else the first start does.
-    ///
-    /// # Errors
-    /// [`Error::NoRuntime`] when none does.
-    pub async fn choose(&self) -> Result<()> {
+    /// Finds out which runtime works, as the first start does.
+    #[cfg(test)]
+    pub(super) async fn choose(&self) -> Result<()> {
         self.choice.make(self).await.map(drop)
     }
 

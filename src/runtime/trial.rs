@@ -54,6 +54,8 @@ impl Trial {
         made.map_err(Error::io("write a trial container to", &root))?;
         let outcome = Self::run_in(launcher, runtime, &id, &exec, &root).await;
         remove(launcher, &id, &exec).await;
+        // Stays while a trial is in it that could not be removed.
+        let _ = fs::remove_dir(self.0.trials());
         outcome
     }
 
