@@ -64,4 +64,6 @@ mod sick_plugins;
 #[cfg(test)]
 mod system;
 #[cfg(test)]
+mod upgrade_restart;
+#[cfg(test)]
 mod volumes;

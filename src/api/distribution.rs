@@ -59,7 +59,7 @@ pub(super) async fn pull(rooms: &Rooms, form: &Form, request: Request) -> Result
     Ok(named(response.await, &called))
 }
 
-/// `POST /plugins/{name}/upgrade?remote=`
+/// `POST /plugins/{name}/upgrade?remote=`, and, ours, `&restart=`
 pub(super) async fn upgrade(
     rooms: &Rooms,
     form: &Form,
@@ -68,10 +68,11 @@ pub(super) async fn upgrade(
 ) -> Result<Response<Body>> {
     let order = order(form, request).await?;
     let called = called(&order.remote.name(&name)?, &name);
-    let plugins = rooms.plugins.clone();
+    let (plugins, restart) = (rooms.plugins.clone(), form.bool("restart"));
     // An id is fine too; but what is not there is told by its name.
     let name = if plugins.inspect(&name).is_ok() { name } else { called.clone() };
-    let response = progress::answer(move |report| async move { plugins.upgrade(&name, order, report).await });
+    let response =
+        progress::answer(move |report| async move { plugins.upgrade(&name, order, restart, report).await });
     Ok(named(response.await, &called))
 }
 

@@ -154,6 +154,7 @@ fn write(bytes: &mut Vec<u8>, news: &News) {
             let aux = Some(PushResult { tag, digest: *digest, size: *size_bytes });
             Line { detail: Some(Detail::default()), aux, ..Line::default() }.write(bytes);
         }
+        News::Restarting { name } => message(&format!("Restarting {name} with the new version"), ""),
         News::Dropped { setting } => {
             message(&format!("Warning: the new version has no setting {setting}, dropped"), "");
         }

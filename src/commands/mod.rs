@@ -3,6 +3,7 @@
 //! One command is one file. They know the API's paths and shapes, as any client does, and no room of the daemon.
 
 mod connection;
+mod consent;
 mod error;
 mod load;
 mod logs;
@@ -10,6 +11,7 @@ mod mount;
 mod progress;
 mod save;
 mod set;
+mod upgrade;
 
 use crate::config::Host;
 use crate::config::command::Command;
@@ -29,6 +31,7 @@ pub async fn run(command: Command, host: Host) -> Result<()> {
     match command {
         Command::Save(save) => save::save(&daemon, &save).await,
         Command::Load(load) => load::load(&daemon, load).await,
+        Command::Upgrade(wanted) => upgrade::upgrade(&daemon, wanted).await,
         Command::Set(set) => set::set(&daemon, &set).await,
         Command::Mount(wanted) => mount::mount(&daemon, &wanted).await,
         Command::Umount(wanted) => mount::umount(&daemon, &wanted).await,

@@ -20,6 +20,8 @@ pub enum Command {
     Logs(Logs),
     /// Change settings of a plugin
     Set(Set),
+    /// Put another version in the place of a plugin
+    Upgrade(Upgrade),
     /// Mount a volume, and print where its files are
     Mount(Use),
     /// Take a mount back
@@ -93,6 +95,24 @@ pub struct Set {
     /// As in docker plugin set: KEY=VALUE, NAME.source=/path, args="..."
     #[arg(required = true, value_name = "KEY=VALUE")]
     pub settings: Vec<String>,
+}
+
+/// `dockplugd upgrade`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Upgrade {
+    /// Also if it is enabled: start it anew; it gets its old version again if it does not come up with this one
+    #[arg(long)]
+    pub restart: bool,
+
+    /// Grant what the new version asks for without being asked
+    #[arg(long)]
+    pub grant_all_permissions: bool,
+
+    /// The plugin, by its name or its id
+    pub plugin: String,
+
+    /// The new version, at its registry [default: where the plugin is from]
+    pub remote: Option<String>,
 }
 
 /// `dockplugd mount` and `dockplugd umount`

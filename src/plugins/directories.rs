@@ -30,6 +30,8 @@ const REMOVING: &str = "-removing";
 const ROOTFS: &[u8] = b"rootfs";
 /// The old root file system, while a new one takes its place.
 const ROOTFS_OLD: &[u8] = b"rootfs-old";
+/// A new root file system that was taken back, until it is removed.
+const ROOTFS_UNDONE: &[u8] = b"rootfs-undone";
 const PROPAGATED_MOUNT: &[u8] = b"propagated-mount";
 const SOCKETS: &[u8] = b"sockets";
 
@@ -106,37 +108,44 @@ pub(super) fn exchange(parts: &Parts, id: &PluginId, staging: &PluginId) -> Resu
     end_exchange(parts, id)?;
     unmount(&parts.data.plugins(), id.as_str(), |_| true)?;
     let (own, new) = (parts.data.plugin(id.as_str()), parts.data.plugin(staging.as_str()));
-    rename(&own.rootfs(), &old_rootfs(own.path()))?;
+    rename(&own.rootfs(), &below(own.path(), ROOTFS_OLD))?;
     rename(&new.rootfs(), &own.rootfs())?;
     sync(own.path())?;
     sync(new.path())
 }
 
-/// Removes the root file system that was moved aside, if there is one.
+/// Removes the root file systems that an exchange, done or undone, has left, if there are any.
 ///
 /// # Errors
 /// [`Error::Directory`].
 pub(super) fn end_exchange(parts: &Parts, id: &PluginId) -> Result<()> {
     let own = parts.data.plugin(id.as_str());
-    if !old_rootfs(own.path()).is_dir() {
+    if !below(own.path(), ROOTFS_OLD).is_dir() && !below(own.path(), ROOTFS_UNDONE).is_dir() {
         return Ok(());
     }
     let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
-    in_directory(own.path(), || plugin.remove_tree(ROOTFS_OLD))
+    in_directory(own.path(), || {
+        plugin.remove_tree(ROOTFS_OLD)?;
+        plugin.remove_tree(ROOTFS_UNDONE)
+    })
 }
 
-/// Puts the root file system back that was moved aside, if there is one.
+/// Puts the root file system back that was moved aside, if there is one. The one that had its place is moved aside
+/// itself, since a process may live in it: [`end_exchange`] removes it.
 ///
 /// # Errors
 /// [`Error::Io`], [`Error::Directory`].
 pub(super) fn undo_exchange(parts: &Parts, id: &PluginId) -> Result<()> {
     let own = parts.data.plugin(id.as_str());
-    let old = old_rootfs(own.path());
+    let old = below(own.path(), ROOTFS_OLD);
     if !old.is_dir() {
         return Ok(());
     }
-    let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
-    in_directory(own.path(), || plugin.remove_tree(ROOTFS))?;
+    if own.rootfs().is_dir() {
+        let plugin = open(&parts.data.plugins(), id.as_str(), false)?;
+        in_directory(own.path(), || plugin.remove_tree(ROOTFS_UNDONE))?;
+        rename(&own.rootfs(), &below(own.path(), ROOTFS_UNDONE))?;
+    }
     rename(&old, &own.rootfs())?;
     sync(own.path())
 }
@@ -258,8 +267,8 @@ fn open(parent: &Path, name: &str, make: bool) -> Result<Root> {
     in_directory(&path, || Root::open(&path))
 }
 
-fn old_rootfs(own: &Path) -> PathBuf {
-    own.join(std::ffi::OsStr::from_bytes(ROOTFS_OLD))
+fn below(own: &Path, name: &[u8]) -> PathBuf {
+    own.join(std::ffi::OsStr::from_bytes(name))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {

@@ -3,6 +3,7 @@
 //! The kinds are too, but for one rule: what the client has sent and cannot work is the client's mistake here
 //! ([`Kind::Invalid`]), where dockerd answers 500 to most of it. What a plugin does wrong is 500, as in dockerd.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
@@ -292,12 +293,47 @@ pub enum Error {
         /// The plugin.
         name: String,
     },
+    /// `upgrade` of a plugin that runs, with a version that does not.
+    #[error("plugin {name} was not upgraded; its version from before {instead}")]
+    NotUpgraded {
+        /// The plugin.
+        name: String,
+        /// What became of the old version.
+        instead: Instead,
+        /// What is wrong with the new one.
+        #[source]
+        source: Box<Error>,
+    },
     /// The client has gone.
     #[error("the client has gone")]
     Abandoned,
     /// A task of ours has failed, which happens only after it has panicked.
     #[error("a task of the plugins has failed")]
     Task(#[source] tokio::task::JoinError),
+}
+
+/// What a plugin does whose new version does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// The old version was not stopped.
+    Untouched,
+    /// The old version was started again.
+    Back,
+    /// The old version does not start either now.
+    Retried,
+    /// The old version could not be put back.
+    Neither,
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Untouched => "was not stopped",
+            Self::Back => "is back and runs",
+            Self::Retried => "is back, does not start either now, and is tried again",
+            Self::Neither => "comes back when the daemon is restarted, see its log",
+        })
+    }
 }
 
 impl Classified for Error {
@@ -330,7 +366,7 @@ impl Classified for Error {
             | Self::Interrupted { .. } => Kind::Conflict,
             Self::Closing | Self::Abandoned => Kind::Unavailable,
             Self::Set(error) => error.kind(),
-            Self::NotWithThese { source, .. } => source.kind(),
+            Self::NotWithThese { source, .. } | Self::NotUpgraded { source, .. } => source.kind(),
             Self::Layer(error) => error.kind(),
             Self::Unpack { source, .. } => source.kind(),
             Self::Registry(error) => error.kind(),

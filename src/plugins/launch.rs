@@ -3,13 +3,16 @@
 //! Ready is when a connect to the socket succeeds; dying first, or being late, is an error with the last words of the
 //! process. dockerd sleeps 0.5 s, connects at most four times in 12 s, and does not look whether the process lives.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::config::PluginConfig;
 use super::observed::Status;
 use super::plugin::{Order, Plugin};
+use super::settings::Settings;
 use super::{Error, Inner, Result, STOP_GRACE, blocking, directories, init_layer, secret, spec};
 use crate::confine::Root;
 use crate::drivers::{self, Registration, Scope};
@@ -156,16 +159,26 @@ pub(super) fn ended(inner: &Inner, plugin: &Plugin, exit: &Exit) {
 
 /// Everything on disk that a process needs, and what the runtime is told.
 fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
-    let settings = secret::resolve(&plugin.record().settings).map_err(Error::Secret)?;
-    let places =
-        directories::prepare(&inner.parts, &plugin.id, !plugin.config().propagated_mount.is_empty())?;
+    let config = plugin.config();
+    let places = directories::prepare(&inner.parts, &plugin.id, !config.propagated_mount.is_empty())?;
+    let (settings, rootfs) = check(&config, &plugin.record().settings, &places.rootfs)?;
+    let spec = spec::build(&plugin.id, &config, &settings, &places, &spec::Machine).map_err(Error::Spec)?;
     let directory = |source| Error::Directory { path: places.rootfs.clone(), source };
-    let rootfs = Root::open(&places.rootfs).map_err(directory)?;
-    spec::check(&plugin.config(), &settings, &rootfs, &spec::Machine).map_err(Error::Spec)?;
-    let spec = spec::build(&plugin.id, &plugin.config(), &settings, &places, &spec::Machine);
-    let spec = spec.map_err(Error::Spec)?;
-    init_layer::set_up(&rootfs, &plugin.config(), &settings).map_err(directory)?;
+    init_layer::set_up(&rootfs, &config, &settings).map_err(directory)?;
     Ok(spec)
+}
+
+/// Looks whether anything is missing that can be seen before a start: the settings as they are passed, and the root
+/// file system, opened. Blocking.
+///
+/// # Errors
+/// [`Error::Secret`], [`Error::Directory`], [`Error::Spec`].
+pub(super) fn check(config: &PluginConfig, settings: &Settings, rootfs: &Path) -> Result<(Settings, Root)> {
+    let settings = secret::resolve(settings).map_err(Error::Secret)?;
+    let directory = |source| Error::Directory { path: rootfs.to_owned(), source };
+    let rootfs = Root::open(rootfs).map_err(directory)?;
+    spec::check(config, &settings, &rootfs, &spec::Machine).map_err(Error::Spec)?;
+    Ok((settings, rootfs))
 }
 
 async fn until_ready(

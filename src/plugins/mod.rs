@@ -21,6 +21,7 @@
 //!
 //! Facts: moby 20.10 `plugin/` and main `daemon/pkg/plugin/`, and what dockerd 20.10 answers.
 
+mod carry;
 mod collect;
 mod config;
 mod create;
@@ -48,6 +49,7 @@ mod record;
 mod remote;
 mod remove;
 pub mod report;
+mod restart;
 mod restore;
 mod secret;
 mod set;
@@ -140,7 +142,8 @@ struct Inner {
     starts: Semaphore,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
-    /// Whose processes, left by an earlier daemon, have settings that were not kept: their ids.
+    /// Whose processes, left by an earlier daemon, were on trial with settings or a version that were not kept: their
+    /// ids.
     anew: HashSet<String>,
 }
 
@@ -266,12 +269,15 @@ impl Plugins {
     }
 
     /// Puts another version in the place of a disabled plugin, which keeps its name, its id, and what the user has set.
+    /// With `restart` also of an enabled one, which is stopped and started for it, and has its old version again if the
+    /// new one does not come up.
     ///
     /// # Errors
-    /// As [`Plugins::inspect`] and [`Plugins::pull`]; [`Error::UpgradeWhileEnabled`]. The old version is whole then.
-    pub async fn upgrade(&self, selector: &str, order: Order, report: Report) -> Result<()> {
+    /// As [`Plugins::inspect`] and [`Plugins::pull`]; [`Error::UpgradeWhileEnabled`] unless `restart`;
+    /// [`Error::NotUpgraded`]. The old version is whole then.
+    pub async fn upgrade(&self, selector: &str, order: Order, restart: bool, report: Report) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { upgrade::upgrade(&inner, &selector, order, &report).await }).await
+        detached(async move { upgrade::upgrade(&inner, &selector, order, restart, &report).await }).await
     }
 
     /// A plugin as a tar that is an OCI image layout.

@@ -15,7 +15,7 @@ use super::{Error, PluginId, Result, START_DEADLINE};
 use crate::state::{self, Change};
 
 /// What volume drivers implement.
-const VOLUME_DRIVER: &str = "volumedriver";
+pub(super) const VOLUME_DRIVER: &str = "volumedriver";
 
 /// A plugin as it is at one moment.
 #[derive(Debug, Clone)]
@@ -157,8 +157,14 @@ impl Plugin {
         config: Arc<PluginConfig>,
     ) -> Result<()> {
         store.commit(change.map_err(Error::State)?).await.map_err(Error::State)?;
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { record, config };
+        self.try_on(record, config);
         Ok(())
+    }
+
+    /// Makes a record visible that is not durable: one that is on trial, or the durable one after it. Only in the turn
+    /// of a verb.
+    pub(super) fn try_on(&self, record: Record, config: Arc<PluginConfig>) {
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { record, config };
     }
 
     /// Notes what is seen.

@@ -28,12 +28,14 @@ pub struct Privilege {
 #[must_use = "it is what installing demands"]
 pub struct Granted(());
 
-/// What was consented to is not what is asked for.
+/// What was consented to is not what is asked for: dockerd's words, and then ours, which say in what they differ.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("incorrect privileges: {problem}")]
+#[error("incorrect privileges: {}", difference(missing, excess))]
 pub struct Error {
-    /// The first difference, in words.
-    problem: String,
+    /// What is asked for and was not granted: names with their values.
+    missing: Vec<(String, Vec<String>)>,
+    /// What was granted and is not asked for.
+    excess: Vec<(String, Vec<String>)>,
 }
 
 impl Classified for Error {
@@ -78,25 +80,57 @@ pub fn required(config: &PluginConfig) -> Vec<Privilege> {
 /// any order.
 ///
 /// # Errors
-/// [`Error`] names the first privilege that is missing or too much.
+/// [`Error`] names every privilege that is missing or too much.
 pub fn check(config: &PluginConfig, consented: &[Privilege]) -> Result<Granted, Error> {
     let (required, consented) = (comparable(&required(config)), comparable(consented));
     if required == consented {
         return Ok(Granted(()));
     }
-    let told = |(name, value): &(String, Vec<String>)| format!("{name} [{}]", value.join(" "));
-    let extra = |of: &[(String, Vec<String>)], over: &[(String, Vec<String>)]| {
-        let count = |list: &[_], one: &_| list.iter().filter(|other| *other == one).count();
-        of.iter().find(|one| count(of, one) > count(over, one)).map(told)
+    // By single values: of ten capabilities the one that is missing is what counts.
+    let (asked, granted) = (single(&required), single(&consented));
+    if asked != granted {
+        return Err(Error { missing: beyond(&asked, &granted), excess: beyond(&granted, &asked) });
+    }
+    // The same values, but not in the same privileges.
+    Err(Error { missing: beyond(&required, &consented), excess: beyond(&consented, &required) })
+}
+
+/// Each value by itself, under its privilege's name, sorted.
+fn single(privileges: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
+    let each = |(name, values): &(String, Vec<String>)| {
+        let of_name = |value: &String| (name.clone(), vec![value.clone()]);
+        values.iter().map(of_name).collect::<Vec<_>>()
     };
-    let problem = match extra(&required, &consented) {
-        Some(missing) => format!("the plugin asks for {missing}, which was not granted"),
-        None => format!(
-            "{} was granted, which the plugin does not ask for",
-            extra(&consented, &required).unwrap_or_default()
-        ),
+    let mut all: Vec<_> = privileges.iter().flat_map(each).collect();
+    all.sort_unstable();
+    all
+}
+
+/// What one sorted list has more of than another, as multisets.
+fn beyond(of: &[(String, Vec<String>)], over: &[(String, Vec<String>)]) -> Vec<(String, Vec<String>)> {
+    let mut over = over.iter().peekable();
+    let is_alone = |one: &&(String, Vec<String>)| {
+        while over.next_if(|other| other < one).is_some() {}
+        over.next_if_eq(one).is_none()
     };
-    Err(Error { problem })
+    of.iter().filter(is_alone).cloned().collect()
+}
+
+/// The two differences in words; values of one name stand together.
+fn difference(missing: &[(String, Vec<String>)], excess: &[(String, Vec<String>)]) -> String {
+    let told = |list: &[(String, Vec<String>)]| {
+        let of_name = |same: &[(String, Vec<String>)]| {
+            let values: Vec<_> = same.iter().flat_map(|(_, values)| values).map(String::as_str).collect();
+            let name = same.first().map_or("", |(name, _)| name);
+            format!("{name} [{}]", values.join(" "))
+        };
+        list.chunk_by(|one, other| one.0 == other.0).map(of_name).collect::<Vec<_>>().join(", ")
+    };
+    let missing = (!missing.is_empty())
+        .then(|| format!("the plugin asks for {}, which was not granted", told(missing)));
+    let excess = (!excess.is_empty())
+        .then(|| format!("{} was granted, which the plugin does not ask for", told(excess)));
+    missing.into_iter().chain(excess).collect::<Vec<_>>().join("; ")
 }
 
 fn comparable(privileges: &[Privilege]) -> Vec<(String, Vec<String>)> {
@@ -170,10 +204,49 @@ mod tests {
         more.push(all[3].clone());
         let error = check(&config, &more).unwrap_err().to_string();
         assert_eq!(error, "incorrect privileges: mount [/b] was granted, which the plugin does not ask for");
-        let mut other = all;
-        other[0].value = vec!["none".to_owned()];
-        let error = check(&config, &other).unwrap_err().to_string();
-        assert_eq!(error, "incorrect privileges: the plugin asks for network [host], which was not granted");
+    }
+
+    #[test]
+    fn the_whole_difference_is_told() {
+        let config = config(GREEDY);
+        let all = required(&config);
+        let changed = |change: &dyn Fn(&mut Vec<Privilege>)| {
+            let mut consented = all.clone();
+            change(&mut consented);
+            check(&config, &consented).unwrap_err().to_string()
+        };
+        let table: [(String, &str); 4] = [
+            (
+                changed(&|all| all[0].value = vec!["none".to_owned()]),
+                "the plugin asks for network [host], which was not granted; network [none] was granted, which the \
+                 plugin does not ask for",
+            ),
+            (
+                changed(&|all| {
+                    all[8].value = vec!["CAP_CHOWN".to_owned(), "CAP_SYS_ADMIN".to_owned()];
+                    all.drain(5..7);
+                }),
+                "the plugin asks for capabilities [CAP_NET_ADMIN], device [/dev/fuse], mount [/b], which was not \
+                 granted; capabilities [CAP_CHOWN] was granted, which the plugin does not ask for",
+            ),
+            (
+                changed(&|all| all.truncate(3)),
+                "the plugin asks for allow-all-devices [true], capabilities [CAP_NET_ADMIN CAP_SYS_ADMIN], device \
+                 [/dev/fuse], mount [ /b /b], which was not granted",
+            ),
+            // The same values in one privilege fewer.
+            (
+                changed(&|all| {
+                    all.remove(5);
+                    all[3].value = vec!["/b".to_owned(), "/b".to_owned()];
+                }),
+                "the plugin asks for mount [/b /b], which was not granted; mount [/b /b] was granted, which the \
+                 plugin does not ask for",
+            ),
+        ];
+        for (got, expected) in table {
+            assert_eq!(got, format!("incorrect privileges: {expected}"));
+        }
     }
 
     #[test]

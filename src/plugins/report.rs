@@ -40,6 +40,11 @@ pub enum News {
     },
     /// A layer has got further.
     Layer(Layer),
+    /// All is here, and a plugin that runs is stopped and started with it.
+    Restarting {
+        /// The plugin, as Docker shows it.
+        name: String,
+    },
     /// A setting of the user's that the new version does not have.
     Dropped {
         /// `env MODE`, `args`, `mount cache`, ….

@@ -21,7 +21,9 @@ use crate::oci::CONFIG_MAX_BYTES;
 /// [`Error::State`], [`Error::Io`], [`Error::Content`].
 pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
     let mut records = parts.store.load(PLUGINS).map_err(Error::State)?;
-    let anew = set::recover(&parts, &mut records)?;
+    let begun = upgrade::begun(&parts)?;
+    let mut anew = set::recover(&parts, &mut records)?;
+    anew.extend(begun.iter().cloned());
     let (mut plugins, mut unreadable) = (Vec::new(), Vec::new());
     for (key, record) in records {
         match key.parse::<PluginId>().and_then(|id| Ok((id, read_config(&parts, &record)?))) {
@@ -48,7 +50,7 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
         anew,
         parts,
     };
-    upgrade::recover(&inner)?;
+    upgrade::recover(&inner, &begun);
     directories::sweep(&inner.parts, |id| inner.shelf.knows(id))?;
     collect::blobs(&inner)?;
     Ok(Arc::new(inner))

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use super::launch::{self, Leftover};
 use super::observed::{State, Status};
 use super::plugin::{Order, Plugin, Turn};
-use super::{Error, Inner};
+use super::{Error, Inner, restart};
 use crate::error::chain;
 use crate::runtime::Process;
 
@@ -26,7 +26,7 @@ pub(super) enum First {
     Running(Process),
     /// Whatever an earlier daemon has left, or nothing.
     Find,
-    /// Nothing: what an earlier daemon has left is ended.
+    /// Nothing: what an earlier daemon has left was on trial, and is ended.
     Anew,
 }
 
@@ -46,20 +46,21 @@ pub(super) fn resume(inner: &Arc<Inner>, plugin: &Arc<Plugin>, turn: &mut Turn) 
 
 async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
     let mut backoff = Backoff::default();
-    let (mut process, mut leftover) = match first {
-        First::Running(process) => (Some(process), Leftover::Adopt),
-        First::Find => (None, Leftover::Adopt),
-        First::Anew => (None, Leftover::End),
-    };
+    let mut is_on_trial = matches!(first, First::Anew);
+    let mut process = if let First::Running(process) = first { Some(process) } else { None };
     loop {
         let running = if let Some(process) = process.take() {
             Ok(process)
         } else {
+            let leftover = if is_on_trial { Leftover::End } else { Leftover::Adopt };
             let launched = launch::launch(&inner, &plugin, plugin.start_deadline(), leftover).await;
             // Now it listens: whoever waits for the driver hears of it, and none of its old connections is used.
             launched.inspect(|_| launch::make_known(&inner, &plugin))
         };
-        leftover = Leftover::Adopt;
+        if is_on_trial && running.is_ok() {
+            restart::withdraw(&inner, &plugin).await;
+            is_on_trial = false;
+        }
         let trouble = match running {
             Ok(running) => match watch(&inner, &plugin, &running).await {
                 Watched::Ordered(order) => return finish(&inner, &plugin, order, Some(&running)).await,

@@ -1,21 +1,30 @@
-//! `upgrade`: another version under the same name and id.
+//! `upgrade`: another version under the same name and id, of a disabled plugin, or, with a restart, of one that runs.
 //!
 //! Fetched beside the old one, without its turn; put in its place in its turn, in four steps of which each can be the last
 //! before a crash: the intention is written down; the old root file system is moved aside and the new one in; the record
 //! is changed and the intention withdrawn, in one commit; the old root file system is removed. The next start undoes what
 //! has an intention and finishes what has none (`recover`). So the old version is whole, or the new one is.
+//!
+//! With a restart the record is changed only when the new version listens. Until then it is on trial: everything of the
+//! old one is kept, on disk and in the state, and is what a crash or a failure comes back to.
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::carry::carry;
 use super::config::PluginConfig;
+use super::error::Instead;
 use super::fetch::Fetched;
-use super::plugin::Plugin;
+use super::observed::Status;
+use super::plugin::{Plugin, Turn, VOLUME_DRIVER};
 use super::pull::{self, Order};
-use super::record::PLUGINS;
+use super::record::{PLUGINS, Record};
 use super::report::{News, Report};
-use super::settings::Settings;
-use super::{Error, Inner, PluginId, Result, blocking, collect, directories};
+use super::{
+    Error, Inner, Parts, PluginId, Result, blocking, collect, directories, disable, launch, restart,
+};
+use crate::content::Blob;
 use crate::error::chain;
 use crate::state::{Change, Table};
 
@@ -23,14 +32,43 @@ use crate::state::{Change, Table};
 /// harm once it was undone.
 pub(super) const UPGRADES: Table<bool> = Table::new("upgrades");
 
-pub(super) async fn upgrade(inner: &Arc<Inner>, selector: &str, order: Order, report: &Report) -> Result<()> {
+/// A version of a plugin.
+struct Version {
+    record: Record,
+    config: Arc<PluginConfig>,
+}
+
+/// One version in the place of another.
+struct Exchange<'a> {
+    inner: &'a Arc<Inner>,
+    plugin: &'a Arc<Plugin>,
+    /// Whose root file system the new version has until then.
+    staging: &'a PluginId,
+    old: Version,
+    new: Version,
+}
+
+pub(super) async fn upgrade(
+    inner: &Arc<Inner>,
+    selector: &str,
+    order: Order,
+    restart: bool,
+    report: &Report,
+) -> Result<()> {
     let plugin = inner.shelf.find(selector)?;
-    refuse_enabled(&plugin)?;
+    refuse_enabled(&plugin, restart)?;
     let reference = order.remote.reference().clone();
     let staging = PluginId::random()?;
     let result = async {
         let fetched = pull::fetch_into(inner, &staging, order, report).await?;
-        let dropped = replace(inner, &plugin, selector, &staging, reference.to_string(), fetched).await?;
+        let mut turn = plugin.turn(selector).await?;
+        refuse_enabled(&plugin, restart)?;
+        let (exchange, dropped) = Exchange::of(inner, &plugin, &staging, reference.to_string(), &fetched);
+        if exchange.old.record.enabled {
+            exchange.on_trial(&mut turn, report).await?;
+        } else {
+            exchange.at_rest().await?;
+        }
         for setting in dropped {
             report.tell(News::Dropped { setting });
         }
@@ -46,19 +84,22 @@ pub(super) async fn upgrade(inner: &Arc<Inner>, selector: &str, order: Order, re
     result
 }
 
-/// Undoes the exchanges that a crash has interrupted, and removes the old root file systems of those that were done.
-/// Blocking.
+/// The ids of the plugins whose upgrade a crash has interrupted. Blocking.
 ///
 /// # Errors
-/// [`Error::State`]. What cannot be put right is told in the log.
-pub(super) fn recover(inner: &Inner) -> Result<()> {
-    let parts = &inner.parts;
+/// [`Error::State`].
+pub(super) fn begun(parts: &Parts) -> Result<HashSet<String>> {
     let begun = parts.store.load(UPGRADES).map_err(Error::State)?;
-    let begun: HashSet<String> = begun.into_iter().map(|(id, _)| id).collect();
+    Ok(begun.into_iter().map(|(id, _)| id).collect())
+}
+
+/// Undoes these exchanges, and removes the old root file systems of those that were done. What was on trial is left to
+/// its process, which may live; `restart` removes it. Blocking. What cannot be put right is told in the log.
+pub(super) fn recover(inner: &Inner, begun: &HashSet<String>) {
+    let parts = &inner.parts;
     for plugin in inner.shelf.all() {
         let id = &plugin.id;
-        let is_begun = begun.contains(id.as_str());
-        let put_right = if is_begun {
+        let put_right = if begun.contains(id.as_str()) {
             directories::undo_exchange(parts, id)
         } else {
             directories::end_exchange(parts, id)
@@ -67,148 +108,177 @@ pub(super) fn recover(inner: &Inner) -> Result<()> {
             tracing::error!(%id, error = chain(&error), "cannot put an interrupted upgrade right");
         }
     }
-    Ok(())
 }
 
-fn refuse_enabled(plugin: &Plugin) -> Result<()> {
-    if plugin.is_enabled() {
+fn refuse_enabled(plugin: &Plugin, restart: bool) -> Result<()> {
+    if plugin.is_enabled() && !restart {
         return Err(Error::UpgradeWhileEnabled { name: plugin.name.clone() });
     }
     Ok(())
 }
 
-/// Puts what was fetched in the place of the old version, and tells which settings were dropped.
-async fn replace(
-    inner: &Arc<Inner>,
-    plugin: &Plugin,
-    selector: &str,
-    staging: &PluginId,
-    reference: String,
-    fetched: Fetched,
-) -> Result<Vec<String>> {
-    let _turn = plugin.turn(selector).await?;
-    refuse_enabled(plugin)?;
-    let id = plugin.id.as_str();
-    let mut record = plugin.record();
-    let (settings, dropped) = carry(&plugin.config(), &record.settings, &fetched.config);
-    record.reference = reference;
-    record.config = fetched.config_blob.digest;
-    record.manifest = fetched.manifest_blob.digest;
-    record.layers.clone_from(&fetched.layers);
-    record.settings = settings;
-    let intention = Change::new().put(UPGRADES, id, &true).map_err(Error::State)?;
-    inner.parts.store.commit(intention).await.map_err(Error::State)?;
-    let exchanged = {
-        let (inner, id, staging) = (Arc::clone(inner), plugin.id.clone(), staging.clone());
-        blocking(move || directories::exchange(&inner.parts, &id, &staging)).await
-    };
-    let was_driver = plugin.is_volume_driver();
-    let committed = match exchanged {
-        Ok(()) => {
-            let change = Change::new().put(PLUGINS, id, &record).map(|change| change.delete(UPGRADES, id));
-            plugin.commit_change(&inner.parts.store, change, record, Arc::new(fetched.config.clone())).await
-        }
-        Err(error) => Err(error),
-    };
-    let (parts, own, is_done) = (Arc::clone(inner), plugin.id.clone(), committed.is_ok());
-    let settled = blocking(move || {
-        let end = if is_done { directories::end_exchange } else { directories::undo_exchange };
-        end(&parts.parts, &own)
-    });
-    if let Err(error) = settled.await {
-        tracing::error!(plugin = plugin.name, error = chain(&error), "the next start ends this upgrade");
-    }
-    committed?;
-    match (was_driver, plugin.is_volume_driver()) {
-        (_, true) => inner.parts.drivers.disable(&plugin.name),
-        (true, false) => inner.parts.drivers.unregister(&plugin.name),
-        (false, false) => {}
-    }
-    Ok(dropped)
-}
-
-/// The settings of the new version: what the user has changed stays changed, the rest is as the new version has it. Also
-/// what the user has changed and the new version cannot take.
-fn carry(old: &PluginConfig, settings: &Settings, new: &PluginConfig) -> (Settings, Vec<String>) {
-    let (before, mut after, mut dropped) = (Settings::initial(old), Settings::initial(new), Vec::new());
-    let can = |settable: &[String], field: &str| settable.iter().any(|may| may == field);
-    let name_of = |variable: &str| variable.split('=').next().unwrap_or_default().to_owned();
-    for variable in settings.env.iter().filter(|variable| !before.env.contains(variable)) {
-        let name = name_of(variable);
-        if !new.env.iter().any(|env| env.name == name && can(&env.settable, "value")) {
-            dropped.push(format!("env {name}"));
-            continue;
-        }
-        match after.env.iter_mut().find(|other| name_of(other) == name) {
-            Some(other) => other.clone_from(variable),
-            None => after.env.push(variable.clone()),
-        }
-    }
-    let changed = settings.mounts.iter().zip(&before.mounts).filter(|(set, was)| set.source != was.source);
-    for (set, _) in changed {
-        let place = after.mounts.iter_mut().find(|mount| mount.name == set.name);
-        match place.filter(|mount| mount.source.is_some() && can(&mount.settable, "source")) {
-            Some(mount) => mount.source.clone_from(&set.source),
-            None => dropped.push(format!("mount {}", set.name)),
-        }
-    }
-    let changed = settings.devices.iter().zip(&before.devices).filter(|(set, was)| set.path != was.path);
-    for (set, _) in changed {
-        let place = after.devices.iter_mut().find(|device| device.name == set.name);
-        match place.filter(|device| device.path.is_some() && can(&device.settable, "path")) {
-            Some(device) => device.path.clone_from(&set.path),
-            None => dropped.push(format!("device {}", set.name)),
-        }
-    }
-    if settings.args != before.args {
-        if can(&new.args.settable, "value") {
-            after.args.clone_from(&settings.args);
-        } else {
-            dropped.push("args".to_owned());
-        }
-    }
-    (after, dropped)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::settable;
-    use super::*;
-
-    const OLD: &str = r#"{"args":{"name":"args","value":["a"],"settable":["value"]},
-        "env":[{"name":"KEPT","value":"1","settable":["value"]},{"name":"SAME","value":"1","settable":["value"]},
-               {"name":"GONE","value":"1","settable":["value"]},{"name":"FROZEN","value":"1","settable":["value"]}],
-        "mounts":[{"name":"m","source":"/m","settable":["source"]},{"name":"x","source":"/x","settable":["source"]}],
-        "linux":{"devices":[{"name":"d","path":"/dev/d","settable":["path"]}]}}"#;
-    const NEW: &str = r#"{"args":{"name":"args","value":["b"],"settable":["value"]},
-        "env":[{"name":"NEW","value":"2"},{"name":"KEPT","settable":["value"]},
-               {"name":"SAME","value":"2","settable":["value"]},{"name":"FROZEN","value":"2"}],
-        "mounts":[{"name":"n","source":"/n"},{"name":"m","source":"/m2","settable":["source"]}],
-        "linux":{"devices":[{"name":"d","path":"/dev/d2","settable":["path"]}]}}"#;
-
-    fn config(json: &str) -> PluginConfig {
-        PluginConfig::decode(json.as_bytes()).unwrap()
+impl<'a> Exchange<'a> {
+    /// The exchange for what was fetched, and which settings it drops. In the plugin's turn, as everything here.
+    fn of(
+        inner: &'a Arc<Inner>,
+        plugin: &'a Arc<Plugin>,
+        staging: &'a PluginId,
+        reference: String,
+        fetched: &Fetched,
+    ) -> (Self, Vec<String>) {
+        let old = Version { record: plugin.record(), config: plugin.config() };
+        let (settings, dropped) = carry(&old.config, &old.record.settings, &fetched.config);
+        let record = Record {
+            reference,
+            config: fetched.config_blob.digest,
+            manifest: fetched.manifest_blob.digest,
+            layers: fetched.layers.clone(),
+            settings,
+            ..old.record.clone()
+        };
+        let new = Version { record, config: Arc::new(fetched.config.clone()) };
+        (Self { inner, plugin, staging, old, new }, dropped)
     }
 
-    #[test]
-    fn what_the_user_has_changed_stays_and_the_rest_is_new() {
-        let (old, new) = (config(OLD), config(NEW));
-        let texts =
-            ["KEPT=mine", "GONE=mine", "FROZEN=mine", "m=/mine", "x=/mine", "d=/dev/mine", "args=x y"];
-        let texts = texts.map(str::to_owned);
-        let set = settable::set(&old, &Settings::initial(&old), &texts).unwrap();
-        let (settings, dropped) = carry(&old, &set, &new);
-        assert_eq!(settings.env, ["NEW=2", "SAME=2", "FROZEN=2", "KEPT=mine"]);
-        let sources: Vec<_> = settings.mounts.iter().map(|mount| mount.source.as_deref()).collect();
-        assert_eq!(sources, [Some("/n"), Some("/mine")]);
-        assert_eq!(settings.devices[0].path.as_deref(), Some("/dev/mine"));
-        assert_eq!(settings.args, ["x", "y"]);
-        assert_eq!(dropped, ["env GONE", "env FROZEN", "mount x"]);
+    /// Of a disabled plugin.
+    async fn at_rest(&self) -> Result<()> {
+        let done = match self.begin().await {
+            Ok(()) => self.commit().await,
+            Err(error) => Err(error),
+        };
+        if done.is_err() {
+            if let Err(error) = self.undo().await {
+                let plugin = &self.plugin.name;
+                tracing::error!(plugin, error = chain(&error), "the next start undoes this upgrade");
+            } else {
+                self.sweep().await;
+            }
+            return done;
+        }
+        self.end().await;
+        if self.plugin.is_volume_driver() {
+            self.inner.parts.drivers.disable(&self.plugin.name);
+        }
+        Ok(())
     }
 
-    #[test]
-    fn without_changes_the_new_version_is_as_it_comes() {
-        let (old, new) = (config(OLD), config(NEW));
-        assert_eq!(carry(&old, &Settings::initial(&old), &new), (Settings::initial(&new), Vec::new()));
+    /// Of an enabled plugin, which is stopped and started for it.
+    async fn on_trial(&self, turn: &mut Turn, report: &Report) -> Result<()> {
+        let (inner, plugin) = (self.inner, self.plugin);
+        if inner.closing.load(Ordering::SeqCst) {
+            return Err(Error::Closing);
+        }
+        let not_upgraded = |instead| {
+            let name = plugin.name.clone();
+            move |source| Error::NotUpgraded { name, instead, source: Box::new(source) }
+        };
+        // Whatever can be known of the new one while the old one runs.
+        self.check().await.map_err(not_upgraded(Instead::Untouched))?;
+        let kept = self.keep_old().await.map_err(not_upgraded(Instead::Untouched))?;
+        report.tell(News::Restarting { name: plugin.name.clone() });
+        disable::end(plugin, turn).await;
+        let tried = async {
+            self.begin().await?;
+            plugin.try_on(self.new.record.clone(), Arc::clone(&self.new.config));
+            restart::start(inner, plugin, turn).await?;
+            let done = self.commit().await;
+            if done.is_err() {
+                disable::end(plugin, turn).await;
+            }
+            done
+        };
+        let Err(failure) = tried.await else {
+            drop(kept);
+            self.end().await;
+            return Ok(());
+        };
+        tracing::warn!(plugin = plugin.name, error = chain(&failure), "the new version is taken back");
+        if let Err(error) = self.undo().await {
+            plugin.observe(|state| {
+                state.status = Status::Failed;
+                state.error = Some(chain(&error));
+            });
+            tracing::error!(
+                plugin = plugin.name,
+                error = chain(&error),
+                "the next start undoes this upgrade"
+            );
+            return Err(not_upgraded(Instead::Neither)(failure));
+        }
+        let runs = restart::start_again(inner, plugin, turn).await;
+        self.sweep().await;
+        Err(not_upgraded(if runs { Instead::Back } else { Instead::Retried })(failure))
+    }
+
+    /// Looks whether the new version lacks anything.
+    async fn check(&self) -> Result<()> {
+        let (config, settings) = (Arc::clone(&self.new.config), self.new.record.settings.clone());
+        let rootfs = self.inner.parts.data.plugin(self.staging.as_str()).rootfs();
+        blocking(move || launch::check(&config, &settings, &rootfs).map(drop)).await
+    }
+
+    /// Keeps the blobs of the old version while no record that anybody sees names them.
+    async fn keep_old(&self) -> Result<Vec<Blob>> {
+        let (inner, blobs) = (Arc::clone(self.inner), self.old.record.blobs().collect::<Vec<_>>());
+        blocking(move || {
+            let pinned = blobs.iter().map(|digest| inner.parts.content.pin(digest));
+            pinned.collect::<Result<_, _>>().map_err(Error::Content)
+        })
+        .await
+    }
+
+    /// Writes the intention down, and moves the root file systems.
+    async fn begin(&self) -> Result<()> {
+        let intention = Change::new().put(UPGRADES, self.plugin.id.as_str(), &true).map_err(Error::State)?;
+        self.inner.parts.store.commit(intention).await.map_err(Error::State)?;
+        let staging = self.staging.clone();
+        self.with_directories(move |parts, id| directories::exchange(parts, id, &staging)).await
+    }
+
+    /// Makes the new version the one that counts.
+    async fn commit(&self) -> Result<()> {
+        let (id, record) = (self.plugin.id.as_str(), self.new.record.clone());
+        let change =
+            Change::new().put(PLUGINS, id, &record).map(|change| restart::without_trials(change, id));
+        let config = Arc::clone(&self.new.config);
+        self.plugin.commit_change(&self.inner.parts.store, change, record, config).await
+    }
+
+    /// Removes what the old version has left.
+    async fn end(&self) {
+        self.sweep().await;
+        let was_driver = self.old.config.implements(VOLUME_DRIVER);
+        if was_driver && !self.plugin.is_volume_driver() {
+            self.inner.parts.drivers.unregister(&self.plugin.name);
+        }
+    }
+
+    /// Puts the old version back. The root file system of the new one is left aside.
+    async fn undo(&self) -> Result<()> {
+        self.plugin.try_on(self.old.record.clone(), Arc::clone(&self.old.config));
+        self.with_directories(directories::undo_exchange).await?;
+        let withdrawn = Change::new().delete(UPGRADES, self.plugin.id.as_str());
+        if let Err(error) = self.inner.parts.store.commit(withdrawn).await {
+            // The next start undoes what is undone, which harms nobody.
+            let plugin = &self.plugin.name;
+            tracing::warn!(plugin, error = chain(&error), "the intention of an undone upgrade is left");
+        }
+        Ok(())
+    }
+
+    /// Removes the root file system that is not wanted any more.
+    async fn sweep(&self) {
+        if let Err(error) = self.with_directories(directories::end_exchange).await {
+            let plugin = &self.plugin.name;
+            tracing::error!(plugin, error = chain(&error), "the next start ends this upgrade");
+        }
+    }
+
+    async fn with_directories(
+        &self,
+        work: impl FnOnce(&Parts, &PluginId) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let (inner, id) = (Arc::clone(self.inner), self.plugin.id.clone());
+        blocking(move || work(&inner.parts, &id)).await
     }
 }
