@@ -20,6 +20,8 @@ mod filters;
 #[cfg(test)]
 mod hostile_contexts;
 #[cfg(test)]
+mod hostile_plugins;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod metrics;

@@ -21,6 +21,11 @@
 //! | `climb=PATH` | answers Mount, Path, Get and List with the mountpoint PATH |
 //! | `link=PATH` | puts a symbolic link to PATH where its socket belongs |
 //! | `die-on=CALL` | exits with 7 when CALL arrives |
+//! | `daemonize` | goes on in a child, and its first process exits at once with 0 |
+//! | `flood` | once it listens, writes lines without end on stdout |
+//! | `fill` | before it listens, writes into `/fill` until there is no room, and how that ended into `/record/filled` |
+//! | `vanish=CALL` | removes its socket when CALL arrives, and answers |
+//! | `swap=PATH` | puts a symbolic link to PATH in the place of its socket when Create arrives, and answers |
 //! | `talk` | writes a line on stderr for each request |
 //! | `forgetful` | writes down no requests |
 //!
@@ -40,6 +45,7 @@ const SIG_IGN: usize = 1;
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
+    fn fork() -> i32;
 }
 
 extern "C" fn end(_signal: i32) {
@@ -72,6 +78,11 @@ impl Mode {
 
 fn main() -> io::Result<()> {
     let mode = Mode::read();
+    // SAFETY: no other thread runs yet.
+    if mode.says("daemonize") && unsafe { fork() } > 0 {
+        // SAFETY: as for every process that wants to end.
+        unsafe { _exit(0) }
+    }
     let handler = match () {
         () if mode.says("deaf") => None,
         () if mode.says("ignore-term") => Some(SIG_IGN),
@@ -97,6 +108,10 @@ fn main() -> io::Result<()> {
     if let Some(file) = mode.value("late") {
         drop(fs::File::open(file)?); // waits until somebody opens the other end
     }
+    if mode.says("fill") {
+        let end = fill().map_err(|error| error.kind());
+        fs::write("/record/filled", format!("{end:?}"))?;
+    }
     let _ = fs::remove_file(SOCKET);
     if let Some(target) = mode.value("link") {
         std::os::unix::fs::symlink(target, SOCKET)?;
@@ -104,12 +119,24 @@ fn main() -> io::Result<()> {
     }
     let listener = UnixListener::bind(SOCKET)?;
     println!("tiny: listening");
+    if mode.says("flood") {
+        std::thread::spawn(|| loop {
+            println!("tiny: {}", "so much to say ".repeat(100));
+        });
+    }
     let (mode, record) = (Arc::new(mode), Arc::new(Mutex::new(())));
     for stream in listener.incoming() {
         let (mode, record, stream) = (mode.clone(), record.clone(), stream?);
         std::thread::spawn(move || serve(stream, &mode, &record));
     }
     Ok(())
+}
+
+fn fill() -> io::Result<()> {
+    let mut file = fs::File::create("/fill")?;
+    loop {
+        file.write_all(&[b'x'; 1 << 16])?;
+    }
 }
 
 fn wait_for_ever() -> ! {
@@ -136,6 +163,13 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
         }
         if mode.concerns("hang", call) {
             wait_for_ever();
+        }
+        if mode.concerns("vanish", call) {
+            fs::remove_file(SOCKET)?;
+        }
+        if let Some(target) = mode.value("swap").filter(|_| call == "Create") {
+            std::os::unix::fs::symlink(target, format!("{SOCKET}.new"))?;
+            fs::rename(format!("{SOCKET}.new"), SOCKET)?;
         }
         answer(&stream, mode, &request)?;
     }

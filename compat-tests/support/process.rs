@@ -80,6 +80,11 @@ pub(crate) fn lives(pid: i32) -> bool {
     stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
 }
 
+/// How many files a process has open.
+pub(crate) fn open_files(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// The most memory a process ever had resident, in KiB.
 pub(crate) fn peak_kib(pid: i32) -> u64 {
     field_kib(&format!("/proc/{pid}/status"), "VmHWM:")

@@ -56,6 +56,7 @@ impl Stage {
             drivers,
             launcher: Launcher::new("/bin/true".into(), Arc::new(program), path.join("runtime")),
             hosts: Arc::default(),
+            backoff: plugins::Backoff::default(),
             live_restore: true,
             limits: layer::Limits::default(),
             version: String::new(),

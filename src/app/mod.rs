@@ -89,6 +89,7 @@ impl App {
             drivers: drivers.clone(),
             launcher: launcher(&config, &own)?,
             hosts: Arc::clone(&hosts),
+            backoff: plugins::Backoff::default(),
             live_restore: config.live_restore,
             limits: layer::Limits::default(),
             version: VERSION.to_owned(),

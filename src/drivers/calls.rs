@@ -37,7 +37,7 @@ pub enum Outcome {
     /// There was no answer within the time that was waited: the call's deadline, the shorter one of a list, or until
     /// whoever asked had gone.
     Timeout,
-    /// The plugin's socket could not be connected to.
+    /// The plugin's socket could not be connected to, or was not tried since the plugin does not run at present.
     Unreachable,
 }
 
@@ -59,7 +59,9 @@ impl Outcome {
         match result {
             Ok(_) => Self::Ok,
             Err(Error::Deadline { .. }) => Self::Timeout,
-            Err(Error::Connect { .. } | Error::Ready(_)) => Self::Unreachable,
+            Err(
+                Error::Connect { .. } | Error::Starting { .. } | Error::BackingOff { .. } | Error::Ready(_),
+            ) => Self::Unreachable,
             Err(
                 Error::NotFound { .. }
                 | Error::Disabled { .. }

@@ -5,7 +5,8 @@
 //!
 //! Calls that only read use kept connections. A kept connection may be one to a process that is no more; what was
 //! read over it is asked once again over a new one. Calls that change something always get a new connection: when it
-//! cannot be made nothing was sent, and after that nothing is ever sent twice. This file knows no call's fields.
+//! cannot be made nothing was sent, and after that nothing is ever sent twice. A plugin that is being started is waited
+//! for first. This file knows no call's fields.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,10 +17,12 @@ use hyper::{Request, StatusCode, header};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use super::answer::Answer;
 use super::connect::{Connector, Endpoint};
 use super::error::{Error, SocketError};
+use super::presence::{Presence, STARTING_WAIT, after_start};
 
 /// The largest answer of a plugin to anything but `List`.
 pub const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -35,18 +38,20 @@ const ACCEPT: &str = "application/vnd.docker.plugins.v1.2+json";
 /// What dockerd calls every plugin's host.
 const HOST: &str = "plugin.moby.localhost";
 
-/// How long a plugin may take. The defaults are dockerd's.
+/// How long a plugin may take. The defaults for calls are dockerd's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadlines {
     /// For `Create` and `Mount`: 2 min.
     pub long: Duration,
     /// For every other call: 1 min.
     pub short: Duration,
+    /// For a plugin that is being started to listen, before that: [`STARTING_WAIT`].
+    pub starting: Duration,
 }
 
 impl Default for Deadlines {
     fn default() -> Self {
-        Self { long: Duration::from_mins(2), short: Duration::from_mins(1) }
+        Self { long: Duration::from_mins(2), short: Duration::from_mins(1), starting: STARTING_WAIT }
     }
 }
 
@@ -124,6 +129,7 @@ type Http = legacy::Client<Connector, Full<Bytes>>;
 pub(super) struct Client {
     driver: String,
     deadlines: Deadlines,
+    presence: watch::Receiver<Presence>,
     /// Keeps connections, for what only reads.
     kept: Http,
     /// Makes a connection for each request.
@@ -131,7 +137,12 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(driver: &str, endpoint: Endpoint, deadlines: Deadlines) -> Self {
+    pub(super) fn new(
+        driver: &str,
+        endpoint: Endpoint,
+        deadlines: Deadlines,
+        presence: watch::Receiver<Presence>,
+    ) -> Self {
         let connector = Connector(Arc::new(endpoint));
         let http = |idle_max| -> Http {
             legacy::Client::builder(TokioExecutor::new())
@@ -140,7 +151,13 @@ impl Client {
                 .pool_max_idle_per_host(idle_max)
                 .build(connector.clone())
         };
-        Self { driver: driver.to_owned(), deadlines, kept: http(IDLE_CONNECTIONS), fresh: http(0) }
+        let (kept, fresh) = (http(IDLE_CONNECTIONS), http(0));
+        Self { driver: driver.to_owned(), deadlines, presence, kept, fresh }
+    }
+
+    /// Whether the plugin is there to be asked.
+    pub(super) fn is_here(&self) -> bool {
+        *self.presence.borrow() == Presence::Here
     }
 
     /// The driver's name, for messages.
@@ -152,12 +169,16 @@ impl Client {
     pub(super) async fn call(&self, method: Method, request: &impl Serialize) -> Result<Answer, Error> {
         let deadline = method.deadline(self.deadlines);
         let body = self.body(method, request)?;
+        self.present(method).await?;
         let exchange = async {
             if !method.only_reads() {
                 return self.exchange(&self.fresh, method, body).await;
             }
             match self.exchange(&self.kept, method, body.clone()).await {
-                Err(Error::Broken { .. }) => self.exchange(&self.fresh, method, body).await,
+                Err(Error::Broken { .. }) => {
+                    self.present(method).await?;
+                    self.exchange(&self.fresh, method, body).await
+                }
                 other => other,
             }
         };
@@ -165,6 +186,20 @@ impl Client {
         let late = |_| Error::Deadline { method: method.name(), driver: self.driver.clone(), deadline };
         let (status, bytes) = answered.map_err(late)??;
         self.read(method, status, &bytes)
+    }
+
+    /// Waits for a plugin that is being started.
+    async fn present(&self, method: Method) -> Result<(), Error> {
+        // A list is of all plugins: what is known of this one has to do.
+        let patience = if method == Method::List { Duration::ZERO } else { self.deadlines.starting };
+        let (method, driver) = (method.name(), || self.driver.clone());
+        match after_start(&self.presence, patience).await {
+            Presence::Here => Ok(()),
+            Presence::Starting => Err(Error::Starting { method, driver: driver(), waited: patience }),
+            Presence::BackingOff { error, next_try } => {
+                Err(Error::BackingOff { method, driver: driver(), error, next_try })
+            }
+        }
     }
 
     /// An error that says what is wrong with an answer.

@@ -104,7 +104,7 @@ impl Driver {
     /// A driver whose calls are counted among those of its name.
     pub(super) fn new(registration: Registration, deadlines: Deadlines, calls: Arc<Calls>) -> Self {
         let endpoint = Endpoint::new(registration.sockets, registration.socket);
-        let client = Client::new(&registration.name, endpoint, deadlines);
+        let client = Client::new(&registration.name, endpoint, deadlines, registration.presence);
         Self { client, scope: registration.scope, reach: OnceLock::new(), calls }
     }
 
@@ -118,11 +118,16 @@ impl Driver {
         self.client.driver()
     }
 
+    /// Whether its plugin is there, so that a call would not wait for it, nor fail at once.
+    pub fn is_here(&self) -> bool {
+        self.client.is_here()
+    }
+
     /// Makes a volume. The plugin gets the options unchecked.
     ///
     /// # Errors
     /// As all calls: [`Error::Refused`] and [`Error::Status`] are the plugin's own no; anything else leaves open what
-    /// the plugin did, except [`Error::Connect`], after which nothing was sent.
+    /// the plugin did, except [`Error::Connect`], [`Error::Starting`] and [`Error::BackingOff`]: nothing was sent.
     pub async fn create(&self, name: &str, options: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
         self.ask(Method::Create, &Create { name, options }, nothing).await
     }
@@ -153,8 +158,8 @@ impl Driver {
         self.ask(Method::Get, &Named { name }, read).await
     }
 
-    /// All volumes, in the plugin's order. Entries that are nameless, named a second time, or
-    /// nonsense are left out.
+    /// All volumes, in the plugin's order. A plugin that is being started is not waited for. Entries that are nameless,
+    /// named a second time, or nonsense are left out.
     ///
     /// # Errors
     /// As [`Driver::create`].

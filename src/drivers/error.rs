@@ -6,6 +6,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::error::{Classified, Kind};
 
 /// Why a driver was not found, or a call to it gave no result.
@@ -41,6 +43,28 @@ pub enum Error {
         status: u16,
         /// The plugin's words, shortened: its `Err`, or its body.
         reason: String,
+    },
+    /// The plugin is still being started; nothing was sent.
+    #[error("{method}: plugin {driver} is starting and does not listen yet{}", after(*waited))]
+    Starting {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The plugin does not run at present; nothing was sent.
+    #[error("{method}: plugin {driver} is backing off and is started again at {next_try:.0}: {error}")]
+    BackingOff {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// Why it does not run.
+        error: String,
+        /// When it is started again.
+        next_try: Timestamp,
     },
     /// The plugin's socket could not be connected to; nothing was sent.
     #[error("{method}: connecting to plugin {driver}")]
@@ -117,6 +141,10 @@ impl Error {
     }
 }
 
+fn after(waited: Duration) -> String {
+    if waited.is_zero() { String::new() } else { format!(" after {} s", waited.as_secs_f64()) }
+}
+
 /// Why a plugin's socket cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -168,6 +196,7 @@ impl Classified for Error {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Disabled { .. } => Kind::Conflict,
             Self::Nameless => Kind::Invalid,
+            Self::Starting { .. } | Self::BackingOff { .. } => Kind::Unavailable,
             // dockerd answers 500 to everything that goes wrong in or on the way to a plugin.
             Self::Refused { .. }
             | Self::Status { .. }

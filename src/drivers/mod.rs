@@ -3,6 +3,7 @@
 //! ```text
 //! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
 //! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> connect (the socket, never followed)
+//! presence  whether its plugin runs, as told, and how long a call waits for it
 //! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
 //! calls     how often, how long, with what outcome a driver was called
 //! ```
@@ -17,6 +18,7 @@ mod client;
 mod connect;
 mod driver;
 mod error;
+mod presence;
 mod ready;
 mod registry;
 mod scope;
@@ -27,6 +29,7 @@ pub use calls::{Calls, DURATION_BOUNDS, Outcome, Tally};
 pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
 pub use driver::{Driver, Found, Reach};
 pub use error::{Error, SocketError};
+pub use presence::{Presence, STARTING_WAIT};
 pub use ready::ready;
 pub use registry::{Drivers, Lease, Registration};
 pub use scope::{Place, Scope};

@@ -14,6 +14,7 @@ use super::calls::Calls;
 use super::client::Deadlines;
 use super::driver::Driver;
 use super::error::Error;
+use super::presence::Presence;
 use super::scope::Scope;
 use crate::oci::Reference;
 
@@ -56,6 +57,8 @@ pub struct Registration {
     pub socket: String,
     /// Where the plugin's file system is on the host.
     pub scope: Scope,
+    /// Whether the plugin is there to be asked.
+    pub presence: watch::Receiver<Presence>,
 }
 
 impl Drivers {
@@ -223,7 +226,14 @@ mod tests {
 
     fn registration(name: &str) -> Registration {
         let scope = Scope { rootfs: "/rootfs".into(), propagated: None };
-        Registration { name: name.into(), sockets: "/nowhere".into(), socket: "p.sock".into(), scope }
+        let (sockets, socket) = ("/nowhere".into(), "p.sock".into());
+        Registration {
+            name: name.into(),
+            sockets,
+            socket,
+            scope,
+            presence: watch::Sender::default().subscribe(),
+        }
     }
 
     #[test]

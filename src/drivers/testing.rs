@@ -16,9 +16,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::{Registration, Scope};
+use super::{Presence, Registration, Scope};
 
 /// How the plugin answers one call.
 #[derive(Debug, Clone)]
@@ -72,6 +73,8 @@ pub(crate) struct FakePlugin {
     pub(crate) sockets: PathBuf,
     calls: Arc<Mutex<Vec<Call>>>,
     accept: AbortHandle,
+    /// What is said of it.
+    pub(crate) presence: watch::Sender<Presence>,
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -98,7 +101,12 @@ impl FakePlugin {
                 });
             }
         });
-        Self { sockets: sockets.to_owned(), calls, accept: accept.abort_handle() }
+        Self {
+            sockets: sockets.to_owned(),
+            calls,
+            accept: accept.abort_handle(),
+            presence: watch::Sender::default(),
+        }
     }
 
     /// What was asked so far.
@@ -118,6 +126,7 @@ impl FakePlugin {
             sockets: self.sockets.clone(),
             socket: "p.sock".to_owned(),
             scope: Scope { rootfs: "/d/rootfs".into(), propagated: Some(("/mnt".into(), "/d/prop".into())) },
+            presence: self.presence.subscribe(),
         }
     }
 }

@@ -118,6 +118,7 @@ pub(super) fn make_known(inner: &Inner, plugin: &Plugin) {
             rootfs: data.rootfs(),
             propagated: (!inside.is_empty()).then(|| (inside.into(), data.propagated_mount())),
         },
+        presence: plugin.presence(),
     });
 }
 

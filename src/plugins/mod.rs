@@ -94,6 +94,7 @@ pub use remote::Remote;
 use report::Report;
 pub use settings::Settings;
 use shelf::Shelf;
+pub use supervise::Backoff;
 
 /// How long a plugin may take until it listens, unless the user says otherwise. Also for each attempt at boot.
 pub const START_DEADLINE: Duration = Duration::from_secs(30);
@@ -128,6 +129,8 @@ pub struct Parts {
     pub launcher: Launcher,
     /// How registries are reached.
     pub hosts: Arc<Hosts>,
+    /// How long is waited before a plugin that has died is started again.
+    pub backoff: Backoff,
     /// Whether plugins outlive the daemon.
     pub live_restore: bool,
     /// How large what users send may be.

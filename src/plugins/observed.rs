@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use crate::drivers::Presence;
 use crate::runtime::{Exit, Process};
 
 /// What a plugin's process does.
@@ -57,9 +58,24 @@ pub struct State {
     pub restarts: u32,
     /// Why it is not running, when it should be.
     pub error: Option<String>,
+    /// When it is started again, while it is backing off.
+    pub next_try_at: Option<Timestamp>,
 }
 
 impl State {
+    /// What a call to its socket shall expect; `wanted` is whether the plugin is enabled.
+    pub(super) fn presence(&self, wanted: bool) -> Presence {
+        match (self.status, self.next_try_at) {
+            (Status::BackingOff, Some(next_try)) => {
+                Presence::BackingOff { error: self.error.clone().unwrap_or_default(), next_try }
+            }
+            (Status::Starting, _) => Presence::Starting,
+            // In the midst of a restart, or of the start of the daemon.
+            (Status::Stopped | Status::Stopping, _) if wanted => Presence::Starting,
+            _ => Presence::Here,
+        }
+    }
+
     /// There is a process.
     pub(super) fn born(&mut self, process: &Process) {
         self.pid = Some(process.pid());

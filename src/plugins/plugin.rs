@@ -12,6 +12,7 @@ use super::observed::State;
 use super::record::{PLUGINS, Record};
 use super::settings::Settings;
 use super::{Error, PluginId, Result, START_DEADLINE};
+use crate::drivers::Presence;
 use crate::state::{self, Change};
 
 /// What volume drivers implement.
@@ -48,6 +49,8 @@ pub(super) struct Plugin {
     /// Held for a look or a change in memory only.
     known: RwLock<Known>,
     observed: watch::Sender<State>,
+    /// What is seen, as calls of its driver need it.
+    presence: watch::Sender<Presence>,
 }
 
 /// What an upgrade changes at once.
@@ -78,6 +81,7 @@ pub(super) enum Order {
 
 impl Plugin {
     pub(super) fn new(id: PluginId, record: Record, config: PluginConfig) -> Self {
+        let presence = State::default().presence(record.enabled);
         Self {
             id,
             name: record.name.familiar(),
@@ -85,6 +89,7 @@ impl Plugin {
             turn: Mutex::default(),
             known: RwLock::new(Known { record, config: Arc::new(config) }),
             observed: watch::Sender::new(State::default()),
+            presence: watch::Sender::new(presence),
         }
     }
 
@@ -169,7 +174,22 @@ impl Plugin {
 
     /// Notes what is seen.
     pub(super) fn observe(&self, change: impl FnOnce(&mut State)) {
-        self.observed.send_modify(change);
+        // Not below: whoever looks at both begins with the record.
+        let wanted = self.is_enabled();
+        self.observed.send_modify(|state| {
+            change(state);
+            let presence = state.presence(wanted);
+            self.presence.send_if_modified(|told| {
+                let is_news = *told != presence;
+                *told = presence;
+                is_news
+            });
+        });
+    }
+
+    /// Tells whether its socket is to be asked.
+    pub(super) fn presence(&self) -> watch::Receiver<Presence> {
+        self.presence.subscribe()
     }
 
     /// Tells of every change of what is seen.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::task::JoinHandle;
 
 use super::launch::{self, Leftover};
@@ -12,10 +13,21 @@ use super::{Error, Inner, restart};
 use crate::error::chain;
 use crate::runtime::Process;
 
-/// The first wait before a plugin is started again; each next one is twice as long.
-const BACKOFF_MIN: Duration = Duration::from_millis(100);
-/// No wait is longer.
-const BACKOFF_MAX: Duration = Duration::from_mins(1);
+/// How long is waited before a plugin is started again: by default 100 ms, 200 ms, 400 ms, …, 1 min, 1 min, ….
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first wait; each next one is twice as long.
+    pub min: Duration,
+    /// No wait is longer.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { min: Duration::from_millis(100), max: Duration::from_mins(1) }
+    }
+}
+
 /// A plugin that ran this long is not blamed for what was before.
 const STEADY: Duration = Duration::from_mins(1);
 
@@ -45,7 +57,7 @@ pub(super) fn resume(inner: &Arc<Inner>, plugin: &Arc<Plugin>, turn: &mut Turn) 
 }
 
 async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
-    let mut backoff = Backoff::default();
+    let mut waits = inner.parts.backoff.waits();
     let mut is_on_trial = matches!(first, First::Anew);
     let mut process = if let First::Running(process) = first { Some(process) } else { None };
     loop {
@@ -66,7 +78,7 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
                 Watched::Ordered(order) => return finish(&inner, &plugin, order, Some(&running)).await,
                 Watched::Died { trouble, lived } => {
                     if lived >= STEADY {
-                        backoff = Backoff::default();
+                        waits = inner.parts.backoff.waits();
                     }
                     trouble
                 }
@@ -75,11 +87,12 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
             Err(Error::Interrupted { .. }) => return finish(&inner, &plugin, Order::Stop, None).await,
             Err(error) => chain(&error),
         };
-        let wait = backoff.next();
+        let wait = waits.next();
         tracing::warn!(plugin = plugin.name, trouble, again_in_ms = wait.as_millis(), "not running");
         plugin.observe(|state| {
             state.status = Status::BackingOff;
             state.error = Some(trouble);
+            state.next_try_at = Timestamp::now().checked_add(wait).ok();
         });
         tokio::select! {
             biased;
@@ -132,20 +145,23 @@ async fn finish(inner: &Arc<Inner>, plugin: &Plugin, order: Order, process: Opti
         .observe(|state| *state = State { status: Status::Stopped, pid: None, error: None, ..state.clone() });
 }
 
-/// 100 ms, 200 ms, 400 ms, …, 1 min, 1 min, ….
+/// The waits of one plugin.
 #[derive(Debug)]
-struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(BACKOFF_MIN)
-    }
+struct Waits {
+    next: Duration,
+    max: Duration,
 }
 
 impl Backoff {
+    fn waits(self) -> Waits {
+        Waits { next: self.min, max: self.max }
+    }
+}
+
+impl Waits {
     fn next(&mut self) -> Duration {
-        let wait = self.0;
-        self.0 = BACKOFF_MAX.min(wait * 2);
+        let wait = self.next;
+        self.next = self.max.min(wait * 2);
         wait
     }
 }
@@ -156,8 +172,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_minute() {
-        let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..12).map(|_| backoff.next().as_millis()).collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
+        let mut waits = Backoff::default().waits();
+        let told: Vec<_> = (0..12).map(|_| waits.next().as_millis()).collect();
+        assert_eq!(told, [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 51_200, 60_000, 60_000]);
     }
 }

@@ -1,5 +1,6 @@
 //! The manager with real files, a real runtime and a real plugin.
 
+mod deaths;
 mod distribution;
 mod ground;
 

@@ -155,6 +155,7 @@ fn service(directory: &std::path::Path) -> Scrape {
         drivers: drivers.clone(),
         launcher: Launcher::new("/bin/true".into(), Arc::new(program), directory.join("runtime")),
         hosts: Arc::default(),
+        backoff: crate::plugins::Backoff::default(),
         live_restore: true,
         limits: layer::Limits::default(),
         version: String::new(),

@@ -18,6 +18,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
+use nix::fcntl::{FallocateFlags, fallocate};
 use redb::backends::FileBackend;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
@@ -32,6 +33,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// How much of the file redb may keep in memory. The rooms keep their records themselves, so that little is read
 /// twice; idle memory matters more.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
+/// How much room on the disk is taken for what the file may grow by, so that a disk that others have filled does not
+/// keep what fills it from being disabled and removed.
+const SPARE_BYTES: u64 = 4 * 1024 * 1024;
 /// The mode of the file: settings of plugins may be secrets.
 const FILE_MODE: u32 = 0o600;
 /// The mode of the directory, when this room makes it.
@@ -147,6 +151,7 @@ fn open_file(path: &Path) -> Result<redb::Database> {
         .open(path)
         .map_err(io)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(io)?;
+    reserve(&file);
     let failed = |error: redb::DatabaseError| match error {
         redb::DatabaseError::DatabaseAlreadyOpen | redb::DatabaseError::LockProtocolMismatch => {
             Error::InUse { path: path.to_owned() }
@@ -158,6 +163,16 @@ fn open_file(path: &Path) -> Result<redb::Database> {
         redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
     Ok(database)
+}
+
+/// Takes room on the disk, behind the end of the file too. Where that cannot be had it works without, as long as there
+/// is any.
+fn reserve(file: &File) {
+    let bytes = file.metadata().map_or(0, |metadata| metadata.len()) + SPARE_BYTES;
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    if let Err(error) = fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
+        tracing::debug!(%error, bytes, "no room on the disk is reserved for the state file");
+    }
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ impl Volumes {
     pub(super) async fn settle(&self) {
         let mut by_driver: BTreeMap<String, Vec<Mount>> = BTreeMap::new();
         for row in self.0.ledger.all() {
-            if !row.is_local() && self.0.drivers.lookup(&row.driver).is_ok() {
+            // One that is being started becomes live once more when it listens.
+            if !row.is_local() && self.0.drivers.lookup(&row.driver).is_ok_and(|driver| driver.is_here()) {
                 by_driver.entry(row.driver.clone()).or_default().push(row);
             }
         }

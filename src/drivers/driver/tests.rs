@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Call, FakePlugin, Reply};
-use super::super::{ANSWER_MAX_BYTES, Calls, Drivers, LIST_ANSWER_MAX_BYTES, Outcome};
+use super::super::{ANSWER_MAX_BYTES, Calls, Drivers, LIST_ANSWER_MAX_BYTES, Outcome, Presence};
 use super::*;
 
 struct Rig {
@@ -126,7 +126,11 @@ async fn a_huge_answer_is_cut_off() {
 
 #[tokio::test]
 async fn a_plugin_that_hangs_is_given_up() {
-    let short = Deadlines { long: Duration::from_millis(20), short: Duration::from_millis(10) };
+    let short = Deadlines {
+        long: Duration::from_millis(20),
+        short: Duration::from_millis(10),
+        ..Deadlines::default()
+    };
     let rig = rig_with(short, |_| Reply::Hang);
     let error = rig.driver.get("v").await.unwrap_err();
     assert_eq!(error.to_string(), "VolumeDriver.Get: plugin fake:latest did not answer within 0.01 s");
@@ -227,7 +231,11 @@ async fn every_call_is_counted_by_its_outcome() {
     }
     assert_eq!(ended(calls, "List"), ([0; 4], 0));
 
-    let short = Deadlines { long: Duration::from_millis(20), short: Duration::from_millis(10) };
+    let short = Deadlines {
+        long: Duration::from_millis(20),
+        short: Duration::from_millis(10),
+        ..Deadlines::default()
+    };
     let rig = rig_with(short, |_| Reply::Hang);
     rig.driver.mount("v", "id").await.unwrap_err();
     assert_eq!(ended(rig.driver.calls(), "Mount"), ([0, 0, 1, 0], 1));
@@ -249,4 +257,48 @@ async fn a_call_is_in_flight_until_nobody_waits_for_it() {
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
     assert_eq!(ended(&calls, "List"), ([0, 0, 1, 0], 1));
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_being_started_is_waited_for_but_not_by_lists() {
+    let rig = rig(|_| Reply::ok(json!({})));
+    rig.plugin.presence.send_replace(Presence::Starting);
+    assert!(!rig.driver.is_here());
+    let creating = tokio::spawn({
+        let driver = Arc::clone(&rig.driver);
+        async move { driver.create("v", None).await }
+    });
+    let error = rig.driver.list().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "VolumeDriver.List: plugin fake:latest is starting and does not listen yet"
+    );
+    assert!(rig.plugin.methods().is_empty() && !creating.is_finished());
+    rig.plugin.presence.send_replace(Presence::Here);
+    creating.await.unwrap().unwrap();
+    assert_eq!(rig.plugin.methods(), ["Create"]);
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_a_plugin_that_does_not_come_or_backs_off() {
+    use crate::error::{Classified as _, Kind};
+    let short = Deadlines { starting: Duration::from_millis(10), ..Deadlines::default() };
+    let rig = rig_with(short, |_| Reply::ok(json!({})));
+    rig.plugin.presence.send_replace(Presence::Starting);
+    let late = rig.driver.create("v", None).await.unwrap_err();
+    assert_eq!(
+        late.to_string(),
+        "VolumeDriver.Create: plugin fake:latest is starting and does not listen yet after 0.01 s"
+    );
+    let next_try = "2026-11-25T07:00:00.5Z".parse().unwrap();
+    let presence = Presence::BackingOff { error: "it exited with code 3".to_owned(), next_try };
+    rig.plugin.presence.send_replace(presence);
+    let error = rig.driver.get("v").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "VolumeDriver.Get: plugin fake:latest is backing off and is started again at 2026-11-25T07:00:00Z: it exited \
+         with code 3"
+    );
+    assert_eq!((late.kind(), error.kind()), (Kind::Unavailable, Kind::Unavailable));
+    assert!(rig.plugin.methods().is_empty());
 }

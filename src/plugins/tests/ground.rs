@@ -20,6 +20,7 @@ pub(super) struct Ground {
     content: content::Store,
     pub(super) drivers: Drivers,
     pub(super) events: Bus,
+    pub(super) backoff: Backoff,
     live_restore: bool,
 }
 
@@ -32,6 +33,7 @@ impl Ground {
             content: content::Store::open(&data.content()).unwrap(),
             drivers: Drivers::new(),
             events: Bus::new(),
+            backoff: Backoff::default(),
             live_restore: true,
             place,
         }
@@ -65,6 +67,7 @@ impl Ground {
             drivers: self.drivers.clone(),
             launcher: testing::launcher(dockplugd(), &self.exec().runtime()),
             hosts: Arc::default(),
+            backoff: self.backoff,
             live_restore: self.live_restore,
             limits: layer::Limits::default(),
             version: "0.0.0-test".to_owned(),
