@@ -1,12 +1,11 @@
 //! A plugin that runs, upgraded with a restart: the new version if it works, or the old one again, whole.
 
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-use crate::crashes::{scatter, until_midway};
+use crate::crashes::scatter;
 use crate::support::archive::Entry;
 use crate::support::daemon::Daemon;
 use crate::support::http::Http;
@@ -152,6 +151,29 @@ fn a_new_version_that_does_not_work_is_taken_back() {
 }
 
 #[test]
+fn a_plugin_that_is_broken_is_healed_by_a_new_version_and_a_disabled_one_stays_disabled() {
+    let Some((registry, daemon)) = started() else { return };
+    publish(&daemon, &registry, "v2", &version(&daemon, "v2"));
+    let plugin = running(&daemon).unwrap();
+    let rootfs = daemon.data_root().join("plugins").join(plugin["Id"].as_str().unwrap()).join("rootfs");
+    fs::remove_file(rootfs.join("tiny")).unwrap();
+    process::send(pid(&plugin), nix::sys::signal::Signal::SIGKILL);
+    let status = || daemon.http().look("/plugins/tiny/json")["State"]["Status"].clone();
+    until("it cannot be started", || (status() == "backing off").then_some(()));
+    upgrade(&daemon, &registry, "v2").ok();
+    assert_eq!(runs_as(&daemon, &registry), "v2");
+
+    assert_eq!(daemon.http().ask("POST", "/plugins/tiny/disable?force=1").status, 200);
+    let outcome = upgrade(&daemon, &registry, "v1").ok();
+    assert!(!outcome.says("Restarting tiny:latest with the new version"), "{outcome:?}");
+    let plugin = daemon.http().look("/plugins/tiny/json");
+    assert_eq!((&plugin["Enabled"], &plugin["Config"]["Description"]), (&json!(false), &json!("v1")));
+    assert_eq!(status(), "stopped");
+    assert_eq!(daemon.enable("tiny").status, 200);
+    assert_eq!(runs_as(&daemon, &registry), "v1");
+}
+
+#[test]
 fn a_version_that_asks_for_more_is_refused_with_the_difference() {
     let Some((registry, daemon)) = started() else { return };
     let before = running(&daemon).unwrap();
@@ -184,23 +206,25 @@ fn begin(http: Http, registry: &Registry, tag: &str, granted: &Value) -> thread:
 }
 
 #[test]
-fn a_daemon_that_is_killed_during_the_trial_leaves_the_old_version() {
+fn a_daemon_that_ends_during_the_trial_leaves_the_old_version() {
     let Some((registry, mut daemon)) = started() else { return };
     let left = kept(&daemon);
     // Nobody ever opens it: the new version is on trial for as long as a plugin may take.
     publish(&daemon, &registry, "v2", &version(&daemon, "v2").mode("late=/volumes/never"));
     assert_eq!(daemon.http().ask("POST", "/plugins/tiny/disable?force=1").status, 200);
     assert_eq!(daemon.enable("tiny").status, 200);
+    let polite = |daemon: &mut Daemon| assert_eq!(daemon.stop(), Some(0));
     // In the second round the next daemon is killed too, before and while it puts things right.
-    for again in [0, 4] {
+    let rounds: [(&dyn Fn(&mut Daemon), u32); 3] = [(&Daemon::kill, 0), (&Daemon::kill, 4), (&polite, 0)];
+    for (end, again) in rounds {
         let asking = begin(daemon.http(), &registry, "v2", &granted(&daemon));
         let trial = until("the new one is on trial", || {
             let plugin = daemon.http().look("/plugins/tiny/json");
             (plugin["State"]["Status"] == "starting" && plugin["Config"]["Description"] == "v2")
                 .then(|| plugin["State"]["Pid"].as_i64())?
         });
-        daemon.kill();
-        assert!(!asking.join().unwrap(), "it was never answered");
+        end(&mut daemon);
+        assert!(!asking.join().unwrap(), "it was done");
         for _ in 0..again {
             daemon.launch();
             daemon.kill();
@@ -228,7 +252,6 @@ fn killed_at_any_moment_it_is_one_version_or_the_other() {
     for round in 0..ROUNDS {
         let next = if is == "v1" { "v2" } else { "v1" };
         let asking = begin(daemon.http(), &registry, next, &granted);
-        let steps = AtomicU32::new(1);
         // From the fetch over the old one's end to the new one's first answer.
         let moment = scatter(round) % 4;
         until("that far", || {
@@ -241,7 +264,9 @@ fn killed_at_any_moment_it_is_one_version_or_the_other() {
             };
             (is_there || asking.is_finished()).then_some(())
         });
-        until_midway(&steps, steps.load(Ordering::SeqCst), scatter(round + 50) % 3_000_000);
+        for _ in 0..scatter(round + 50) % 3_000_000 {
+            std::hint::spin_loop();
+        }
         daemon.kill();
         let is_done = asking.join().unwrap();
         daemon.launch();
