@@ -215,8 +215,8 @@ fn a_daemon_that_ends_during_the_trial_leaves_the_old_version() {
     assert_eq!(daemon.enable("tiny").status, 200);
     let polite = |daemon: &mut Daemon| assert_eq!(daemon.stop(), Some(0));
     // In the second round the next daemon is killed too, before and while it puts things right.
-    let rounds: [(&dyn Fn(&mut Daemon), u32); 3] = [(&Daemon::kill, 0), (&Daemon::kill, 4), (&polite, 0)];
-    for (end, again) in rounds {
+    let ends: [fn(&mut Daemon); 3] = [Daemon::kill, Daemon::kill, polite];
+    for (end, again) in ends.into_iter().zip([0, 4, 0]) {
         let asking = begin(daemon.http(), &registry, "v2", &granted(&daemon));
         let trial = until("the new one is on trial", || {
             let plugin = daemon.http().look("/plugins/tiny/json");
