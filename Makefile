@@ -19,12 +19,14 @@ demo: build ## The whole story in one go: a real plugin made, enabled, used, rem
 	@$(SETUP) demo
 	@compat-tests/demo
 
-test: ## Everything that is proven: formatting, lints, documentation, unit and end-to-end tests.
+test: ## Everything that is proven: formatting, lints, documentation, unit and end-to-end tests, on both runtimes.
 	@$(SETUP) build run demo test
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked
+	. compat-tests/setup/path; COMPAT_RUNTIME=runc $(CARGO) $(AS_ROOT) test --locked --lib -- runtime:: plugins::tests
+	. compat-tests/setup/path; COMPAT_RUNTIME=runc $(CARGO) $(AS_ROOT) test --locked --test compat
 
 check: ## Quick: formatting, lints, unit tests.
 	@$(SETUP) build run demo test

@@ -18,8 +18,8 @@ use std::time::Duration;
 const STATUS: u8 = 42;
 /// How long a container of a dozen bytes may take to end.
 const DEADLINE: Duration = Duration::from_secs(30);
-/// Its cgroup.
-const CGROUP: &str = "/dockplug/trial";
+/// The parent of its cgroup.
+const CGROUPS: &str = "/dockplug";
 /// Its name in its root.
 const PROGRAM: &str = "trial";
 /// Where an ELF file's program is loaded, and where its instructions begin: after the two headers.
@@ -42,8 +42,8 @@ impl Trial {
     pub(super) async fn run(&self, launcher: &Launcher, runtime: &dyn Runtime) -> Result<()> {
         let Some(program) = program() else { return Ok(()) };
         self.sweep(launcher).await;
-        // No living process but us has our pid, and an earlier daemon that had it left nothing that runs.
-        let id = format!("trial-{}", std::process::id());
+        // The machine's other daemons try runtimes too, and each ends what is in its own cgroup.
+        let id = format!("trial-{}-{}", std::process::id(), jiff::Timestamp::now().as_nanosecond());
         let exec = self.0.trial(&id);
         let root = exec.path().join("root");
         let made = fs::create_dir_all(&root).and_then(|()| {
@@ -66,7 +66,7 @@ impl Trial {
         exec: &PluginExec,
         root: &Path,
     ) -> Result<()> {
-        let spec = spec(root).map_err(|source| Error::Json { path: root.to_owned(), source })?;
+        let spec = spec(id, root).map_err(|source| Error::Json { path: root.to_owned(), source })?;
         let start =
             Start { id: id.to_owned(), exec: exec.clone(), log: exec.path().join("log"), spec: &spec };
         let process = launcher.start_with(runtime, start).await?;
@@ -105,7 +105,7 @@ async fn remove(launcher: &Launcher, id: &str, exec: &PluginExec) {
 }
 
 /// What is run, and how it is confined.
-fn spec(root: &Path) -> serde_json::Result<Spec> {
+fn spec(id: &str, root: &Path) -> serde_json::Result<Spec> {
     let kinds = ["mount", "pid", "ipc", "network", "uts"];
     let namespaces: Vec<_> = kinds.iter().map(|kind| serde_json::json!({ "type": kind })).collect();
     serde_json::from_value(serde_json::json!({
@@ -126,7 +126,7 @@ fn spec(root: &Path) -> serde_json::Result<Spec> {
         ],
         "linux": {
             "namespaces": namespaces,
-            "cgroupsPath": CGROUP,
+            "cgroupsPath": Path::new(CGROUPS).join(id),
             "resources": { "devices": [{ "allow": false, "access": "rwm" }], "pids": { "limit": 16 } },
             "maskedPaths": ["/proc/kcore"],
             "readonlyPaths": ["/proc/sys"],
