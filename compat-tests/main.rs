@@ -1,8 +1,8 @@
 //! The end-to-end tests: what a client sees of a running daemon, over the stock docker CLI and over raw HTTP.
 //!
-//! Each test starts a daemon of its own. By default that is dockplugd; with `COMPAT_DAEMON=dockerd` the same tests
-//! run against a real dockerd, which keeps them honest (`make oracle`); `COMPAT_RUNTIME` names dockplugd's runtime. They need root, runc, rclone, fuse3,
-//! docker-registry, skopeo, openssl, ip and a docker CLI: `make test` brings them.
+//! Each test starts a daemon of its own. By default that is dockplugd, on the runtime that `COMPAT_RUNTIME` names; with
+//! `COMPAT_DAEMON=dockerd` the same tests run against a real dockerd, which keeps them honest (`make oracle`). They need
+//! root, runc, rclone, fuse3, docker-registry, skopeo, openssl, ip and a docker CLI: `make test` brings them.
 
 #[cfg(test)]
 mod support;
