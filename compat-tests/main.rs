@@ -8,6 +8,8 @@
 mod support;
 
 #[cfg(test)]
+mod confinement;
+#[cfg(test)]
 mod contexts;
 #[cfg(test)]
 mod crashes;

@@ -26,6 +26,8 @@
 //! | `fill` | before it listens, writes into `/fill` until there is no room, and how that ended into `/record/filled` |
 //! | `vanish=CALL` | removes its socket when CALL arrives, and answers |
 //! | `swap=PATH` | puts a symbolic link to PATH in the place of its socket when Create arrives, and answers |
+//! | `eat=CALL` | uses 128 MiB of memory when CALL arrives, before it answers |
+//! | `try` | makes some unusual system calls at its start, and writes the errno of each to `/record/tried` |
 //! | `talk` | writes a line on stderr for each request |
 //! | `forgetful` | writes down no requests |
 //!
@@ -41,11 +43,17 @@ use std::sync::{Arc, Mutex};
 const SOCKET: &str = "/run/docker/plugins/tiny.sock";
 const SIGTERM: i32 = 15;
 const SIG_IGN: usize = 1;
+/// How much `eat` uses.
+const MEAL_BYTES: usize = 128 << 20;
 
 unsafe extern "C" {
     fn signal(number: i32, handler: usize) -> usize;
     fn _exit(code: i32) -> !;
     fn fork() -> i32;
+    fn socket(family: i32, kind: i32, protocol: i32) -> i32;
+    fn umount2(target: *const u8, flags: i32) -> i32;
+    fn unshare(flags: i32) -> i32;
+    fn syscall(number: i64, ...) -> i64;
 }
 
 extern "C" fn end(_signal: i32) {
@@ -96,6 +104,9 @@ fn main() -> io::Result<()> {
     if Path::new("/record").is_dir() {
         fs::write("/record/report.new", report())?;
         fs::rename("/record/report.new", "/record/report")?;
+    }
+    if mode.says("try") {
+        fs::write("/record/tried", tries())?;
     }
     if let Some(code) = mode.value("exit") {
         eprintln!("tiny: about to give up");
@@ -156,6 +167,10 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
         let call = request.call();
         if mode.says("talk") {
             eprintln!("tiny: {call} {}", request.field("Name"));
+        }
+        if mode.concerns("eat", call) {
+            // Not zeros, which would cost nothing.
+            std::hint::black_box(vec![1_u8; MEAL_BYTES]);
         }
         if mode.concerns("die-on", call) {
             eprintln!("tiny: {call} is too much for me");
@@ -290,6 +305,30 @@ fn read_request(reader: &mut BufReader<UnixStream>) -> io::Result<Option<Request
         reader.read_exact(&mut body)?;
     }
     Ok(Some(Request { head, body: String::from_utf8_lossy(&body).into_owned() }))
+}
+
+/// Calls that no plugin needs and the kernel lets anybody make, with their errno, or 0.
+fn tries() -> String {
+    const SOCK_SEQPACKET: i32 = 5;
+    const CLONE3: i64 = 435;
+    const KEYCTL: i64 = if cfg!(target_arch = "x86_64") { 250 } else { 219 };
+    let errno =
+        |result: i64| if result < 0 { io::Error::last_os_error().raw_os_error().unwrap_or(-1) } else { 0 };
+    // SAFETY: no pointer is given but to a constant string with its NUL, and none of them changes memory.
+    let tried = unsafe {
+        [
+            ("umount2", errno(umount2(c"/nowhere".as_ptr().cast(), 0).into())),
+            // The id of the session keyring, which is not made.
+            ("keyctl", errno(syscall(KEYCTL, 0_i64, -3_i64, 0_i64))),
+            // Without arguments, which the kernel finds too short.
+            ("clone3", errno(syscall(CLONE3, 0_i64, 0_i64))),
+            ("socket AF_ALG", errno(socket(38, SOCK_SEQPACKET, 0).into())),
+            ("socket AF_UNIX", errno(socket(1, SOCK_SEQPACKET, 0).into())),
+            // CLONE_FILES
+            ("unshare", errno(unshare(0x400).into())),
+        ]
+    };
+    tried.map(|(call, errno)| format!("{call}: {errno}\n")).concat()
 }
 
 /// What this process sees of its world, a section a source.

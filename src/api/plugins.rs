@@ -22,7 +22,7 @@ use super::names::Action;
 use super::version::ApiVersion;
 use super::{Rooms, redact, reply};
 use crate::oci::Reference;
-use crate::plugins::{Filter, PluginConfig, Settings, View};
+use crate::plugins::{Confinement, Filter, Pids, PluginConfig, Settings, View};
 
 /// The capability of plugins that are volume drivers, as filters name it.
 const VOLUME_DRIVER: &str = "volumedriver";
@@ -38,6 +38,8 @@ struct Shape<'a> {
     #[serde(skip_serializing_if = "str::is_empty")]
     plugin_reference: &'a str,
     settings: Cow<'a, Settings>,
+    /// Ours: what holds it back. dockerd has no such field.
+    confinement: Confined,
     /// Ours: what is seen, beside what is wanted. dockerd has no such field.
     state: Observed<'a>,
 }
@@ -52,8 +54,45 @@ struct Observed<'a> {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     exit_code: Option<i32>,
+    /// As Docker spells it of a container.
+    #[serde(rename = "OOMKilled")]
+    oom_killed: bool,
     restarts: u32,
     error: Option<&'a str>,
+}
+
+/// What holds a plugin back; names and units are those of a container's `HostConfig`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Confined {
+    no_new_privileges: bool,
+    /// `builtin`, `unconfined`, or the path of the profile
+    seccomp: String,
+    capabilities: Vec<String>,
+    /// -1: no limit
+    pids_limit: i64,
+    /// Bytes; 0: no limit
+    memory: u64,
+    /// Billionths of a processor; 0: no limit
+    nano_cpus: u64,
+    oom_score_adj: Option<i32>,
+}
+
+impl Confined {
+    fn of(confinement: &Confinement) -> Self {
+        Self {
+            no_new_privileges: confinement.no_new_privileges,
+            seccomp: confinement.seccomp.label(),
+            capabilities: confinement.capability_names(),
+            pids_limit: match confinement.pids {
+                Pids::Unlimited => -1,
+                Pids::AtMost(number) => number.into(),
+            },
+            memory: confinement.memory.unwrap_or_default(),
+            nano_cpus: confinement.nano_cpus.unwrap_or_default(),
+            oom_score_adj: confinement.oom_score_adj,
+        }
+    }
 }
 
 impl<'a> Shape<'a> {
@@ -65,12 +104,14 @@ impl<'a> Shape<'a> {
             name: &view.name,
             plugin_reference: &view.plugin_reference,
             settings: redact::shown(&view.settings, &rooms.facts.redact_env),
+            confinement: Confined::of(&rooms.plugins.confinement(view)),
             state: Observed {
                 status: view.observed.status.as_str(),
                 pid: view.observed.pid,
                 started_at: view.observed.started_at,
                 finished_at: view.observed.finished_at,
                 exit_code: view.observed.exit_code,
+                oom_killed: view.observed.oom_killed,
                 restarts: view.observed.restarts,
                 error: view.observed.error.as_deref(),
             },

@@ -58,6 +58,7 @@ impl Stage {
             hosts: Arc::default(),
             backoff: plugins::Backoff::default(),
             live_restore: true,
+            seccomp: plugins::spec::seccomp::Profile::Builtin,
             limits: layer::Limits::default(),
             version: String::new(),
         })

@@ -25,7 +25,8 @@ use crate::config::{Config, Level, Program};
 use crate::drivers::Drivers;
 use crate::error::{Classified, Kind, chain};
 use crate::events::Bus;
-use crate::plugins::{self, Plugins};
+use crate::plugins::spec::seccomp::{self, Profile};
+use crate::plugins::{self, Kernel, Plugins};
 use crate::registry::{self, Hosts};
 use crate::runtime::{self, Candidate, EmbeddedRuntime, Launcher, Runtime, RuntimeProgram};
 use crate::scrape::{Build, Scrape, Sources};
@@ -61,6 +62,7 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, Error> {
         private_directory(config.data_root.path())?;
         private_directory(config.exec_root.path())?;
+        let seccomp = Profile::load(&config.seccomp_profile, Kernel::ask().has_seccomp)?;
         let store = Store::open(&config.data_root.state())?;
         let id = own_id(&store).await?;
         let own = std::env::current_exe().map_err(Error::OwnProgram)?;
@@ -91,6 +93,7 @@ impl App {
             hosts: Arc::clone(&hosts),
             backoff: plugins::Backoff::default(),
             live_restore: config.live_restore,
+            seccomp,
             limits: layer::Limits::default(),
             version: VERSION.to_owned(),
         })?;
@@ -233,6 +236,8 @@ pub enum Error {
     #[error(transparent)]
     Runtime(#[from] runtime::Error),
     #[error(transparent)]
+    Seccomp(#[from] seccomp::Error),
+    #[error(transparent)]
     Content(#[from] content::Error),
     #[error(transparent)]
     Plugins(Box<plugins::Error>),
@@ -268,6 +273,7 @@ impl Classified for Error {
             | Self::OwnProgram(_) => Kind::Internal,
             Self::Running { .. } => Kind::Conflict,
             Self::Runtime(error) => error.kind(),
+            Self::Seccomp(error) => error.kind(),
             Self::Content(error) => error.kind(),
             Self::Plugins(error) => error.kind(),
             Self::Registry(error) => error.kind(),

@@ -85,6 +85,10 @@ pub struct Args {
     #[arg(long = "redact-env", value_name = "PATTERN")]
     pub redact_env: Vec<String>,
 
+    /// Which system calls plugins may make: builtin, unconfined, or a file in Docker's form [default: builtin]
+    #[arg(long, value_name = "PROFILE")]
+    pub seccomp_profile: Option<String>,
+
     /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
@@ -131,6 +135,7 @@ impl Args {
             ("redact-env", list(&self.redact_env)),
             ("registry-mirrors", list(&self.registry_mirrors)),
             ("runtimes", list(&self.runtimes)),
+            ("seccomp-profile", self.seccomp_profile.clone()),
             ("shutdown-timeout", self.shutdown_timeout.map(|seconds| seconds.to_string())),
         ]
         .into_iter()
@@ -166,6 +171,7 @@ mod tests {
             insecure_registries: vec!["i".into()],
             registry_mirrors: vec!["m".into()],
             redact_env: vec!["x".into()],
+            seccomp_profile: Some("s".into()),
             engine: Some("none".into()),
             version: None,
             command: None,

@@ -31,11 +31,12 @@ pub(super) struct File {
     pub(super) insecure_registries: Option<Vec<String>>,
     pub(super) redact_env: Option<Vec<String>>,
     pub(super) registry_mirrors: Option<Vec<String>>,
+    pub(super) seccomp_profile: Option<String>,
     pub(super) engine: Option<String>,
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 17] = [
+const KEYS: [&str; 18] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -52,6 +53,7 @@ const KEYS: [&str; 17] = [
     "redact-env",
     "registry-mirrors",
     "runtimes",
+    "seccomp-profile",
     "shutdown-timeout",
 ];
 

@@ -11,6 +11,7 @@ mod file;
 mod host;
 mod metrics;
 mod runtimes;
+mod seccomp;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ pub use self::error::Error;
 pub use self::host::{Host, InvalidHost};
 pub use self::metrics::MetricsAddress;
 pub use self::runtimes::{Program, Runtimes};
+pub use self::seccomp::SeccompProfile;
 use crate::paths::{DataRoot, ExecRoot};
 
 /// Where `daemon.json` is looked for when `--config-file` does not say; it may be absent there.
@@ -66,6 +68,8 @@ pub struct Config {
     pub registry_mirrors: Vec<String>,
     /// Names of variables of plugins whose values are not shown; `*` is anything.
     pub redact_env: Vec<String>,
+    /// Which system calls plugins may make.
+    pub seccomp_profile: SeccompProfile,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
     /// Where programs without a path are looked for: the environment's `PATH`.
@@ -181,6 +185,7 @@ impl Config {
             insecure_registries: list(&args.insecure_registries, file.insecure_registries),
             registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
             redact_env: list(&args.redact_env, file.redact_env),
+            seccomp_profile: args.seccomp_profile.clone().or(file.seccomp_profile).unwrap_or_default().into(),
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
             search_path: OsString::new(),
         })
@@ -263,6 +268,7 @@ mod tests {
         assert_eq!(config.metrics_addr, None);
         assert_eq!(config.runtimes.asked_for(), None);
         assert_eq!(config.engine, Engine::Auto);
+        assert_eq!(config.seccomp_profile, SeccompProfile::Builtin);
     }
 
     #[test]
@@ -285,13 +291,14 @@ mod tests {
             "--insecure-registry=10.0.0.0/8",
             "--registry-mirror=https://m",
             "--redact-env=*_KEY",
+            "--seccomp-profile=/s.json",
             "--engine=none",
         ];
         let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
             "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
-            "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323"}"#;
+            "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323", "seccomp-profile": "/s.json"}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);

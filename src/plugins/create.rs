@@ -13,6 +13,7 @@ use tokio_util::io::SyncIoBridge;
 use super::config::{PluginConfig, Rootfs};
 use super::plugin::Plugin;
 use super::record::Record;
+use super::resources::Resources;
 use super::settings::Settings;
 use super::{Error, Inner, Parts, PluginId, Result, blocking, collect, directories};
 use crate::content::Blob;
@@ -54,6 +55,7 @@ pub(super) async fn create(
             manifest: stored.manifest_blob.digest,
             layers: vec![stored.layer_blob.digest],
             settings: Settings::initial(&stored.config),
+            resources: Resources::default(),
             created: Timestamp::now(),
         };
         let plugin = Plugin::new(id.clone(), record.clone(), stored.config.clone());

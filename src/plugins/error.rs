@@ -7,7 +7,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::{go_json, privilege, secret, settable, spec, validate};
+use super::{go_json, privilege, resources, secret, settable, spec, validate};
 use crate::error::{Classified, Kind};
 use crate::oci::Digest;
 use crate::{confine, content, drivers, layer, oci, registry, runtime, state};
@@ -86,6 +86,9 @@ pub enum Error {
     /// A setting was refused.
     #[error(transparent)]
     Set(#[from] settable::Error),
+    /// A setting of ours was refused.
+    #[error(transparent)]
+    Resources(#[from] resources::Error),
     /// The `config.json` cannot be read.
     #[error("failed to parse config")]
     Config {
@@ -367,6 +370,7 @@ impl Classified for Error {
             Self::Closing | Self::Abandoned => Kind::Unavailable,
             Self::Set(error) => error.kind(),
             Self::NotWithThese { source, .. } | Self::NotUpgraded { source, .. } => source.kind(),
+            Self::Resources(error) => error.kind(),
             Self::Layer(error) => error.kind(),
             Self::Unpack { source, .. } => source.kind(),
             Self::Registry(error) => error.kind(),

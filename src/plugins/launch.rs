@@ -163,7 +163,10 @@ fn prepare(inner: &Inner, plugin: &Plugin) -> Result<oci_spec::runtime::Spec> {
     let config = plugin.config();
     let places = directories::prepare(&inner.parts, &plugin.id, !config.propagated_mount.is_empty())?;
     let (settings, rootfs) = check(&config, &plugin.record().settings, &places.rootfs)?;
-    let spec = spec::build(&plugin.id, &config, &settings, &places, &spec::Machine).map_err(Error::Spec)?;
+    // Asked anew: the daemon's own score may be another one by now.
+    let confinement = inner.confinement(&config, plugin.record().resources, &spec::Kernel::ask());
+    let spec = spec::build(&plugin.id, &config, &settings, &confinement, &places, &spec::Machine);
+    let spec = spec.map_err(Error::Spec)?;
     let directory = |source| Error::Directory { path: places.rootfs.clone(), source };
     init_layer::set_up(&rootfs, &config, &settings).map_err(directory)?;
     Ok(spec)

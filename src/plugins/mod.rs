@@ -49,6 +49,7 @@ mod record;
 mod remote;
 mod remove;
 pub mod report;
+mod resources;
 mod restart;
 mod restore;
 mod secret;
@@ -92,8 +93,11 @@ use privilege::Privilege;
 pub use pull::Order;
 pub use remote::Remote;
 use report::Report;
+pub use resources::{Pids, Resources};
 pub use settings::Settings;
 use shelf::Shelf;
+use spec::seccomp;
+pub use spec::{Confinement, Kernel};
 pub use supervise::Backoff;
 
 /// How long a plugin may take until it listens, unless the user says otherwise. Also for each attempt at boot.
@@ -133,6 +137,8 @@ pub struct Parts {
     pub backoff: Backoff,
     /// Whether plugins outlive the daemon.
     pub live_restore: bool,
+    /// Which system calls plugins may make.
+    pub seccomp: seccomp::Profile,
     /// How large what users send may be.
     pub limits: layer::Limits,
     /// Written into the configuration of plugins made here, as `DockerVersion`; empty for nothing.
@@ -148,6 +154,8 @@ struct Inner {
     /// Whose processes, left by an earlier daemon, were on trial with settings or a version that were not kept: their
     /// ids.
     anew: HashSet<String>,
+    /// As it was when the daemon started.
+    kernel: Kernel,
 }
 
 impl Plugins {
@@ -205,6 +213,11 @@ impl Plugins {
         Ok(self.0.shelf.find(selector)?.view())
     }
 
+    /// What holds a plugin back, from its next start on.
+    pub fn confinement(&self, view: &View) -> Confinement {
+        self.0.confinement(&view.config, view.resources, &self.0.kernel)
+    }
+
     /// What a plugin's process wrote, the oldest line first.
     ///
     /// # Errors
@@ -235,7 +248,8 @@ impl Plugins {
     /// started with them, and has the old ones again if it does not come up.
     ///
     /// # Errors
-    /// As [`Plugins::inspect`]; [`Error::SetWhileEnabled`] unless `restart`; [`Error::Set`]; [`Error::NotWithThese`].
+    /// As [`Plugins::inspect`]; [`Error::SetWhileEnabled`] unless `restart`; [`Error::Set`], [`Error::Resources`];
+    /// [`Error::NotWithThese`].
     pub async fn set(&self, selector: &str, settings: Vec<String>, restart: bool) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
         detached(async move { set::set(&inner, &selector, &settings, restart).await }).await
@@ -335,6 +349,11 @@ impl fmt::Debug for Plugins {
 }
 
 impl Inner {
+    /// What holds a plugin of this configuration back.
+    fn confinement(&self, config: &PluginConfig, resources: Resources, kernel: &Kernel) -> Confinement {
+        Confinement::new(config, resources, self.parts.seccomp.clone(), kernel)
+    }
+
     /// Tells what happened. dockerd gives the name as it was typed.
     fn tell(&self, action: &str, id: &PluginId, name: &str) {
         self.tell_with(action, id, name, &[]);

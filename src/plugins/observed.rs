@@ -54,6 +54,8 @@ pub struct State {
     pub finished_at: Option<Timestamp>,
     /// Its exit status, or 128 and the signal.
     pub exit_code: Option<i32>,
+    /// Whether one of its processes was killed because memory ran out, when the last one ended.
+    pub oom_killed: bool,
     /// How often it was started again since it was enabled, or since the daemon started.
     pub restarts: u32,
     /// Why it is not running, when it should be.
@@ -87,5 +89,6 @@ impl State {
         self.pid = None;
         self.finished_at = Some(exit.at);
         self.exit_code = Some(exit.code);
+        self.oom_killed = exit.oom;
     }
 }

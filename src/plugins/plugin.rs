@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::config::PluginConfig;
 use super::observed::State;
 use super::record::{PLUGINS, Record};
+use super::resources::Resources;
 use super::settings::Settings;
 use super::{Error, PluginId, Result, START_DEADLINE};
 use crate::drivers::Presence;
@@ -33,6 +34,8 @@ pub struct View {
     pub config: Arc<PluginConfig>,
     /// What it is started with.
     pub settings: Settings,
+    /// How much of the machine it may use.
+    pub resources: Resources,
     /// What is seen of its process.
     pub observed: State,
 }
@@ -206,6 +209,7 @@ impl Plugin {
             plugin_reference: record.reference.clone(),
             config: Arc::clone(config),
             settings: record.settings.clone(),
+            resources: record.resources,
             observed: self.observed.borrow().clone(),
         })
     }

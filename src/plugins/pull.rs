@@ -13,6 +13,7 @@ use super::privilege::{self, Privilege};
 use super::record::Record;
 use super::remote::Remote;
 use super::report::Report;
+use super::resources::Resources;
 use super::settings::Settings;
 use super::shelf::Reserved;
 use super::{Error, Inner, PluginId, Result, blocking, collect, describe, directories};
@@ -104,6 +105,7 @@ pub(super) async fn install(
         manifest: fetched.manifest_blob.digest,
         layers: fetched.layers.clone(),
         settings: Settings::initial(&fetched.config),
+        resources: Resources::default(),
         created: Timestamp::now(),
     };
     let plugin = Plugin::new(id.clone(), record.clone(), fetched.config.clone());

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::resources::Resources;
 use super::settings::Settings;
 use crate::oci::{Digest, Reference};
 use crate::state::Table;
@@ -29,6 +30,9 @@ pub(super) struct Record {
     pub(super) layers: Vec<Digest>,
     /// What the user has set.
     pub(super) settings: Settings,
+    /// How much of the machine it may use.
+    #[serde(default)]
+    pub(super) resources: Resources,
     /// When it was made.
     pub(super) created: Timestamp,
 }

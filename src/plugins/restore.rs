@@ -10,6 +10,7 @@ use super::launch;
 use super::plugin::Plugin;
 use super::record::{PLUGINS, Record};
 use super::shelf::Shelf;
+use super::spec::Kernel;
 use super::supervise::{self, First};
 use super::{Error, Inner, Parts, PluginId, Result, STARTS_MAX, collect, directories, set, upgrade};
 use crate::error::chain;
@@ -48,6 +49,7 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
         starts: Semaphore::new(STARTS_MAX),
         closing: AtomicBool::new(false),
         anew,
+        kernel: Kernel::ask(),
         parts,
     };
     upgrade::recover(&inner, &begun);

@@ -8,13 +8,25 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use super::record::{PLUGINS, Record};
+use super::resources::{self, Resources};
 use super::settings::Settings;
 use super::{Error, Inner, Parts, Result, disable, restart, settable, supervise};
 use crate::state::{Change, Table};
 
-/// What settings a plugin had before those that are on trial; the key is the id.
-pub(super) const TRIALS: Table<Settings> = Table::new("trials");
+/// What a plugin had before what is on trial; the key is the id.
+pub(super) const TRIALS: Table<Trial> = Table::new("trials");
+
+/// What `set` changes.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Trial {
+    #[serde(flatten)]
+    settings: Settings,
+    #[serde(default)]
+    resources: Resources,
+}
 
 pub(super) async fn set(
     inner: &Arc<Inner>,
@@ -28,8 +40,9 @@ pub(super) async fn set(
     if old.enabled && !with_restart {
         return Err(Error::SetWhileEnabled);
     }
-    let settings = settable::set(&plugin.config(), &old.settings, settings)?;
-    let new = Record { settings, ..old.clone() };
+    let (resources, settings) = resources::set(old.resources, settings)?;
+    let settings = settable::set(&plugin.config(), &old.settings, &settings)?;
+    let new = Record { settings, resources, ..old.clone() };
     let id = plugin.id.as_str();
     let settled = |record: &Record| {
         Change::new().put(PLUGINS, id, record).map(|change| restart::without_trials(change, id))
@@ -40,7 +53,8 @@ pub(super) async fn set(
     if inner.closing.load(Ordering::SeqCst) {
         return Err(Error::Closing);
     }
-    let trial = Change::new().put(PLUGINS, id, &new).and_then(|change| change.put(TRIALS, id, &old.settings));
+    let before = Trial { settings: old.settings.clone(), resources: old.resources };
+    let trial = Change::new().put(PLUGINS, id, &new).and_then(|change| change.put(TRIALS, id, &before));
     plugin.commit_change(&inner.parts.store, trial, new.clone(), plugin.config()).await?;
     disable::end(&plugin, &mut turn).await;
     let mut tried = restart::start(inner, &plugin, &mut turn).await;
@@ -69,14 +83,15 @@ pub(super) async fn set(
 pub(super) fn recover(parts: &Parts, records: &mut [(String, Record)]) -> Result<HashSet<String>> {
     let trials = parts.store.load(TRIALS).map_err(Error::State)?;
     let mut change = Change::new();
-    for (id, settings) in &trials {
+    for (id, before) in &trials {
         let Some((_, record)) = records.iter_mut().find(|(key, _)| key == id) else {
             // Nobody's any more.
             change = change.delete(TRIALS, id);
             continue;
         };
-        if record.settings != *settings {
-            record.settings = settings.clone();
+        if (&record.settings, record.resources) != (&before.settings, before.resources) {
+            record.settings = before.settings.clone();
+            record.resources = before.resources;
             change = change.put(PLUGINS, id, record).map_err(Error::State)?;
             let plugin = record.name.familiar();
             tracing::warn!(plugin, "its new settings were on trial: it has the old ones again");

@@ -5,21 +5,24 @@
 //! `plugin/v2/plugin_linux.go`, `DefaultLinuxSpec` in `oci/defaults.go`, `DevicesFromPath` in `oci/devices_linux.go`.
 //! What differs, and why: the settings are used throughout (dockerd takes mounts from the configuration), the
 //! directory of the sockets does not propagate mounts, a mount whose source was never set is left out (dockerd binds
-//! a directory of its own), and [`check`] tells by name what cannot work before anything starts.
+//! a directory of its own), a plugin is held back by a [`Confinement`], and [`check`] tells by name what cannot work
+//! before anything starts.
 
+mod confinement;
 mod defaults;
 mod host;
+mod kernel;
 mod mounts;
 mod program;
 mod rootfs;
+pub mod seccomp;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use oci_spec::OciSpecError;
 use oci_spec::runtime::{
-    Capabilities, Capability, LinuxBuilder, LinuxCapabilitiesBuilder, LinuxDevice, LinuxDeviceCgroup,
-    LinuxNamespaceType, LinuxPidsBuilder, LinuxResources, LinuxResourcesBuilder, Process, ProcessBuilder,
+    Capability, LinuxBuilder, LinuxDevice, LinuxDeviceCgroup, LinuxNamespaceType, Process, ProcessBuilder,
     RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
@@ -29,7 +32,9 @@ use super::settings::Settings;
 use crate::confine::Root;
 use crate::error::{Classified, Kind, chain};
 
+pub use confinement::Confinement;
 pub use host::{DeviceNode, Host, Machine};
+pub use kernel::Kernel;
 pub use program::Fault;
 use program::{Program, Tree};
 
@@ -37,8 +42,6 @@ use program::{Program, Tree};
 pub const SOCKETS_IN_PLUGIN: &str = "/run/docker/plugins";
 /// The parent of all our cgroups.
 const CGROUPS: &str = "/dockplug";
-/// How many processes and threads a plugin may have: one that forks without end harms only itself.
-const PROCESSES_MAX: i64 = 4096;
 /// What dockerd gives as the first variable.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -179,6 +182,7 @@ pub fn build(
     id: &PluginId,
     config: &PluginConfig,
     settings: &Settings,
+    confinement: &Confinement,
     places: &Places,
     host: &impl Host,
 ) -> Result<Spec, Error> {
@@ -196,8 +200,9 @@ pub fn build(
         .readonly_paths(defaults::readonly_paths())
         .cgroups_path(Path::new(CGROUPS).join(id.as_str()))
         .devices(devices)
-        .resources(resources(rules)?)
+        .resources(confinement.linux_resources(rules)?)
         .build()?;
+    linux.set_seccomp(confinement.linux_seccomp(host.architecture())?);
     if !config.propagated_mount.is_empty() {
         linux.set_rootfs_propagation(Some("rshared".to_owned()));
     }
@@ -205,42 +210,25 @@ pub fn build(
         .version("1.0.2")
         .root(RootBuilder::default().path(&places.rootfs).readonly(false).build()?)
         .mounts(mounts::mounts(config, settings, places, host)?)
-        .process(process(config, settings)?)
+        .process(process(config, settings, confinement)?)
         .linux(linux)
         .build()?)
 }
 
-fn process(config: &PluginConfig, settings: &Settings) -> Result<Process, Error> {
-    let base = defaults::capabilities();
-    // A name that the specification does not know is left out, as runc would; create refuses it.
-    let asked = config.linux.capabilities.iter().filter_map(|name| name.strip_prefix("CAP_")?.parse().ok());
-    let asked: Capabilities = asked.collect();
-    let all: Capabilities = base.union(&asked).copied().collect();
-    let capabilities = LinuxCapabilitiesBuilder::default()
-        .bounding(all.clone())
-        .effective(all.clone())
-        .permitted(all.clone())
-        .inheritable(asked)
-        .ambient(Capabilities::new())
-        .build()?;
+fn process(config: &PluginConfig, settings: &Settings, confinement: &Confinement) -> Result<Process, Error> {
     let args = config.entrypoint.iter().chain(&settings.args).cloned();
     let cwd = if config.work_dir.is_empty() { "/" } else { config.work_dir.as_str() };
-    Ok(ProcessBuilder::default()
+    let mut process = ProcessBuilder::default()
         .terminal(false)
         .user(UserBuilder::default().uid(0_u32).gid(0_u32).build()?)
         .args(args.collect::<Vec<_>>())
         .env(environment(settings))
         .cwd(cwd)
-        .capabilities(capabilities)
-        // Who may administer the system gains nothing from a set-user-id program; who may not shall not.
-        .no_new_privileges(!all.contains(&Capability::SysAdmin))
-        .build()?)
-}
-
-/// What its cgroup allows.
-fn resources(devices: Vec<LinuxDeviceCgroup>) -> Result<LinuxResources, Error> {
-    let processes = LinuxPidsBuilder::default().limit(PROCESSES_MAX).build()?;
-    Ok(LinuxResourcesBuilder::default().devices(devices).pids(processes).build()?)
+        .capabilities(confinement.linux_capabilities()?)
+        .no_new_privileges(confinement.no_new_privileges)
+        .build()?;
+    process.set_oom_score_adj(confinement.oom_score_adj);
+    Ok(process)
 }
 
 fn environment(settings: &Settings) -> Vec<String> {

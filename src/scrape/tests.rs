@@ -157,6 +157,7 @@ fn service(directory: &std::path::Path) -> Scrape {
         hosts: Arc::default(),
         backoff: crate::plugins::Backoff::default(),
         live_restore: true,
+        seccomp: crate::plugins::spec::seccomp::Profile::Builtin,
         limits: layer::Limits::default(),
         version: String::new(),
     })

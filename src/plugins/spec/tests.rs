@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::seccomp::Profile;
 use super::*;
 use crate::error::chain;
+use crate::plugins::resources::Resources;
 use oci_spec::runtime::LinuxDeviceType;
 
 /// A host with some paths and one device.
@@ -44,7 +46,16 @@ fn try_build(config: &str, set: &[&str]) -> Result<Value, Error> {
         sockets: "/e/sockets".into(),
     };
     let id = "ab".repeat(32).parse().unwrap();
-    build(&id, &config, &settings, &places, &Fake).map(|spec| serde_json::to_value(spec).unwrap())
+    let kernel = Kernel {
+        version: (6, 1),
+        has_seccomp: true,
+        limits_swap: false,
+        oom_score_adj: 0,
+        lowers_oom_score: true,
+    };
+    let confinement = Confinement::new(&config, Resources::default(), Profile::Builtin, &kernel);
+    let spec = build(&id, &config, &settings, &confinement, &places, &Fake);
+    spec.map(|spec| serde_json::to_value(spec).unwrap())
 }
 
 fn built(config: &str) -> Value {
@@ -63,6 +74,12 @@ fn names(list: &Value) -> BTreeSet<&str> {
     list.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
 }
 
+/// The calls that the filter has a rule for.
+fn filtered(spec: &Value) -> BTreeSet<&str> {
+    let rules = spec["linux"]["seccomp"]["syscalls"].as_array().unwrap();
+    rules.iter().flat_map(|rule| names(&rule["names"])).collect()
+}
+
 #[test]
 fn a_plugin_that_asks_for_nothing_gets_the_defaults() {
     let spec = built(r#"{"entrypoint":["/p"]}"#);
@@ -73,7 +90,11 @@ fn a_plugin_that_asks_for_nothing_gets_the_defaults() {
     assert_eq!(spec["process"]["user"], json!({"uid": 0, "gid": 0}));
     assert_eq!(spec["process"]["terminal"], false);
     assert_eq!(spec["process"]["noNewPrivileges"], true);
+    assert_eq!(spec["process"]["oomScoreAdj"], -100);
     assert_eq!(spec["linux"]["resources"]["pids"], json!({"limit": 4096}));
+    assert_eq!(spec["linux"]["resources"]["memory"], Value::Null);
+    assert_eq!(spec["linux"]["seccomp"]["architectures"][0], "SCMP_ARCH_X86_64");
+    assert!(!filtered(&spec).contains("mount") && filtered(&spec).contains("chroot"));
     let capabilities = &spec["process"]["capabilities"];
     for set in ["bounding", "effective", "permitted"] {
         assert_eq!(names(&capabilities[set]).len(), 14, "{set}");
@@ -123,6 +144,7 @@ fn capabilities_and_devices_are_added_when_asked_for() {
         assert!(names(&capabilities[set]).contains("CAP_SYS_ADMIN"), "{set}");
     }
     assert_eq!(names(&capabilities["inheritable"]), BTreeSet::from(["CAP_CHOWN", "CAP_SYS_ADMIN"]));
+    assert!(filtered(&spec).contains("mount"));
     let fuse = json!({"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "fileMode": 0o666, "uid": 0, "gid": 7});
     assert_eq!(spec["linux"]["devices"], json!([fuse]));
     let rules = spec["linux"]["resources"]["devices"].as_array().unwrap();

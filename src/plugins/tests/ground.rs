@@ -69,6 +69,7 @@ impl Ground {
             hosts: Arc::default(),
             backoff: self.backoff,
             live_restore: self.live_restore,
+            seccomp: seccomp::Profile::Builtin,
             limits: layer::Limits::default(),
             version: "0.0.0-test".to_owned(),
         })
