@@ -111,6 +111,8 @@ pub fn dispatch() -> Option<ExitCode> {
 
 /// Creates and starts a container with the standard streams of this process; returns while it runs.
 fn run(root: &Path, id: &str, bundle: &Path, pid_file: &Path) -> Result<(), Failure> {
+    // The program begins anew there, and comes here again.
+    pentacle::ensure_sealed().map_err(Failure::Seal)?;
     let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(root)?
         .with_pid_file(Some(pid_file))?
@@ -160,10 +162,6 @@ fn told(messages: &str, work: impl FnOnce() -> Result<(), Failure>) -> Result<Ex
         };
         write().map(|()| ExitCode::FAILURE).map_err(|_| words)
     };
-    // Not before the program runs from sealed memory: it begins anew there.
-    if let Err(error) = pentacle::ensure_sealed() {
-        return told(chain(&Failure::Seal(error)));
-    }
     let notes = Notes::begin();
     let Err(failure) = work() else { return Ok(ExitCode::SUCCESS) };
     // The first is what the others followed from.
