@@ -13,7 +13,7 @@ const PREFIX: &str = "x-dockplug.";
 /// Docker's least memory limit, in bytes: with less no runtime starts anything.
 const MEMORY_MIN_BYTES: u64 = 6 * 1024 * 1024;
 /// A processor, in billionths.
-const CPU: u64 = 1_000_000_000;
+pub(super) const CPU: u64 = 1_000_000_000;
 /// A hundredth of a processor: the least quota that Linux takes.
 const CPUS_MIN_NANO: u64 = CPU / 100;
 /// No Linux has more processors than this.

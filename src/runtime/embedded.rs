@@ -31,11 +31,11 @@ use std::process::ExitCode;
 
 /// The word on the command line that makes this program a runtime.
 const VERB: &str = "runtime";
-/// Where cgroups are mounted.
-const CGROUPS: &str = "/sys/fs/cgroup";
 /// What it is asked then.
 const RUN: &str = "run";
 const DELETE: &str = "delete";
+/// Where cgroups are mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// The runtime inside our own program.
 #[derive(Debug, Clone)]

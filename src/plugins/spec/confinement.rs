@@ -10,7 +10,7 @@ use oci_spec::runtime::{
 };
 
 use super::super::config::PluginConfig;
-use super::super::resources::{Pids, Resources};
+use super::super::resources::{CPU, Pids, Resources};
 use super::defaults;
 use super::kernel::Kernel;
 use super::seccomp::{Profile, Subject};
@@ -23,8 +23,6 @@ const PIDS_DEFAULT: u32 = 4096;
 const OOM_SCORE_ADJ: i32 = -100;
 /// The time in which a quota of processor time is used up and renewed, in microseconds: Docker's.
 const CPU_PERIOD_US: u64 = 100_000;
-/// A processor, in billionths.
-const CPU: u64 = 1_000_000_000;
 
 /// What holds a plugin back.
 #[derive(Debug, Clone, PartialEq, Eq)]
