@@ -2,14 +2,14 @@
 //!
 //! Our own binary, started by a monitor as `dockplugd runtime run …` or `dockplugd runtime delete …`, so that the code
 //! which forks and changes namespaces never shares a process with an async run time. It knows no plugin and decides
-//! nothing: the bundle says what to run. Before a container's process is made, the program is copied to sealed memory
-//! and run from there (CVE-2019-5736): what a container reaches through `/proc/self/exe` is a copy that nobody can
-//! write to, never the installed file.
+//! nothing: the bundle says what to run. Before a container's process is made, the program begins anew from where nobody
+//! can write to it ([`seal`]).
 //!
 //! Facts: youki's libcontainer 0.7; runc's `run --detach` and `delete --force`, whose outcome these two have.
 
 mod execute;
 mod notes;
+mod seal;
 
 use super::Result;
 use super::program::{Container, Runtime, text};
@@ -33,6 +33,8 @@ use std::process::ExitCode;
 const VERB: &str = "runtime";
 /// What it is asked then.
 const RUN: &str = "run";
+/// What it asks of itself, once nobody can write to the program that it is.
+const RUN_SEALED: &str = "run-sealed";
 const DELETE: &str = "delete";
 /// Where cgroups are mounted.
 const CGROUPS: &str = "/sys/fs/cgroup";
@@ -93,9 +95,12 @@ pub fn dispatch() -> Option<ExitCode> {
     let words: Vec<String> = arguments.collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match *words.as_slice() {
-        [RUN, messages, root, id, bundle, pid_file] => {
-            told(messages, || run(root.as_ref(), id, bundle.as_ref(), pid_file.as_ref()))
-        }
+        [verb @ (RUN | RUN_SEALED), messages, root, id, bundle, pid_file] => told(messages, || {
+            if verb == RUN {
+                seal(&[VERB, RUN_SEALED, messages, root, id, bundle, pid_file], root.as_ref())?;
+            }
+            run(root.as_ref(), id, bundle.as_ref(), pid_file.as_ref())
+        }),
         [DELETE, messages, root, id] => told(messages, || delete(&Path::new(root).join(id))),
         _ => Err("usage: dockplugd runtime run|delete … (dockplugd itself does that)".to_owned()),
     };
@@ -109,10 +114,18 @@ pub fn dispatch() -> Option<ExitCode> {
     })
 }
 
+/// Lets the program begin anew from where nobody can write to it; returns when it did.
+fn seal(arguments: &[&str], root: &Path) -> Result<(), Failure> {
+    if !pentacle::is_sealed() {
+        // Whatever the reason, a copy will do; it takes longer, and memory while the container is made.
+        let Err(_) = seal::again(arguments, root);
+    }
+    // With the same arguments, so it comes here again.
+    pentacle::ensure_sealed().map_err(Failure::Seal)
+}
+
 /// Creates and starts a container with the standard streams of this process; returns while it runs.
 fn run(root: &Path, id: &str, bundle: &Path, pid_file: &Path) -> Result<(), Failure> {
-    // The program begins anew there, and comes here again.
-    pentacle::ensure_sealed().map_err(Failure::Seal)?;
     let builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
         .with_root_path(root)?
         .with_pid_file(Some(pid_file))?
