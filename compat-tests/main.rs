@@ -40,6 +40,8 @@ mod plugin_preflight;
 #[cfg(test)]
 mod plugin_world;
 #[cfg(test)]
+mod random_kills;
+#[cfg(test)]
 mod rclone;
 #[cfg(test)]
 mod registry_auth;

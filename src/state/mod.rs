@@ -13,10 +13,12 @@ mod writer;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::future::Future;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use nix::fcntl::{FallocateFlags, fallocate};
 use redb::backends::FileBackend;
@@ -36,6 +38,9 @@ const CACHE_BYTES: usize = 4 * 1024 * 1024;
 /// How much room on the disk is taken for what the file may grow by, so that a disk that others have filled does not
 /// keep what fills it from being disabled and removed.
 const SPARE_BYTES: u64 = 4 * 1024 * 1024;
+/// How long is waited for another process that has the file open. A daemon that was killed may live on in a child that
+/// was just being made, until that has become another program.
+const TURN_DEADLINE: Duration = Duration::from_secs(2);
 /// The mode of the file: settings of plugins may be secrets.
 const FILE_MODE: u32 = 0o600;
 /// The mode of the directory, when this room makes it.
@@ -56,7 +61,7 @@ impl Store {
     /// Opens the file, or makes it (mode 0600) together with its directory (0700). Blocking.
     ///
     /// # Errors
-    /// [`Error::InUse`] when another process has it open, [`Error::Open`] when it cannot be opened or is damaged.
+    /// [`Error::InUse`] when another process has it open and keeps it, [`Error::Open`] when it cannot be opened or is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
         Self::start(Box::new(move || open_file(&path)))
@@ -152,17 +157,44 @@ fn open_file(path: &Path) -> Result<redb::Database> {
         .map_err(io)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(io)?;
     reserve(&file);
-    let failed = |error: redb::DatabaseError| match error {
-        redb::DatabaseError::DatabaseAlreadyOpen | redb::DatabaseError::LockProtocolMismatch => {
-            Error::InUse { path: path.to_owned() }
-        }
-        other => Error::Open { path: path.to_owned(), source: Arc::new(other.into()) },
+    let open = || {
+        let backend = FileBackend::new(file.try_clone()?)?;
+        redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
     };
-    let backend = FileBackend::new(file).map_err(failed)?;
-    let database =
-        redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend).map_err(failed)?;
+    let opened = match open() {
+        Err(error) if is_in_use(&error) => {
+            wait_for_turn(path).map_err(io)?;
+            open()
+        }
+        other => other,
+    };
+    let database = opened.map_err(|error| {
+        if is_in_use(&error) {
+            return Error::InUse { path: path.to_owned() };
+        }
+        Error::Open { path: path.to_owned(), source: Arc::new(error.into()) }
+    })?;
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
     Ok(database)
+}
+
+fn is_in_use(error: &redb::DatabaseError) -> bool {
+    use redb::DatabaseError::{DatabaseAlreadyOpen, LockProtocolMismatch};
+    matches!(error, DatabaseAlreadyOpen | LockProtocolMismatch)
+}
+
+/// Waits until nobody has the file open, or for [`TURN_DEADLINE`]. redb has an flock on it, which it gives up after its
+/// other locks.
+fn wait_for_turn(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    let (sender, receiver) = mpsc::sync_channel(1);
+    // Waits on for a lock that never comes: then this process ends, with it.
+    std::thread::Builder::new().name("state-turn".to_owned()).spawn(move || {
+        let locked = file.lock();
+        drop(file);
+        sender.send(locked)
+    })?;
+    receiver.recv_timeout(TURN_DEADLINE).unwrap_or(Ok(()))
 }
 
 /// Takes room on the disk, behind the end of the file too. Where that cannot be had it works without, as long as there

@@ -1,7 +1,7 @@
 //! The promises of the state file, on real files: durability under SIGKILL, one transaction for many changes, one
 //! process at a time, what happens after the disk has failed.
 
-use std::io::{BufRead, BufReader, Write};
+use io::{BufRead, BufReader, Write};
 use std::ops::Bound;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
@@ -76,6 +76,18 @@ fn a_second_daemon_is_refused_and_told_why() {
     assert_eq!(error.to_string(), expected);
     drop(first);
     Store::open(&path).unwrap();
+}
+
+#[test]
+fn a_file_that_is_given_up_in_time_is_waited_for() {
+    let (_directory, path) = temporary();
+    let first = Store::open(&path).unwrap();
+    let opened = std::thread::scope(|scope| {
+        let second = scope.spawn(|| Store::open(&path));
+        drop(first);
+        second.join().unwrap()
+    });
+    opened.unwrap();
 }
 
 #[test]
@@ -204,7 +216,7 @@ async fn child_that_is_killed() {
                 let key = format!("{task}/{value}");
                 store.commit(number(key.as_str(), value)).await.unwrap();
                 // One write a line, so that a line is whole or not there.
-                std::io::stdout().write_all(format!("{ACKNOWLEDGED}{key}\n").as_bytes()).unwrap();
+                io::stdout().write_all(format!("{ACKNOWLEDGED}{key}\n").as_bytes()).unwrap();
             }
         });
     }
@@ -216,30 +228,30 @@ async fn child_that_is_killed() {
 struct Failing(FileBackend, Arc<AtomicBool>);
 
 impl StorageBackend for Failing {
-    fn len(&self) -> std::io::Result<u64> {
+    fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.0.read(offset, out)
     }
 
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
+    fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
 
-    fn sync_data(&self) -> std::io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         if self.1.load(Ordering::SeqCst) {
-            return Err(std::io::ErrorKind::StorageFull.into());
+            return Err(io::ErrorKind::StorageFull.into());
         }
         self.0.sync_data()
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.0.write(offset, data)
     }
 
-    fn close(&self) -> std::io::Result<()> {
+    fn close(&self) -> io::Result<()> {
         self.0.close()
     }
 
