@@ -20,7 +20,7 @@ demo: build ## The whole story in one go: a real plugin made, enabled, used, rem
 	@compat-tests/demo
 
 test: ## Everything that is proven: formatting, lints, documentation, unit and end-to-end tests, on both runtimes.
-	@$(SETUP) build run demo test
+	@$(SETUP) build run demo test peer
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps

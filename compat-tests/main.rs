@@ -14,6 +14,8 @@ mod contexts;
 #[cfg(test)]
 mod crashes;
 #[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod driver_calls;
 #[cfg(test)]
 mod events;

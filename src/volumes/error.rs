@@ -11,7 +11,7 @@ use crate::state;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A verb on one volume failed. The text is the verb and the name; the problem follows.
-    #[error("{verb} {name}")]
+    #[error("{verb}{}{name}", if name.is_empty() { "" } else { " " })]
     Volume {
         /// `create`, `get`, `remove`.
         verb: &'static str,
