@@ -22,6 +22,7 @@ use crate::volumes::{Roots, Volumes};
 use crate::{content, layer};
 
 mod plugin_routes;
+mod spec;
 
 /// The API on rooms of its own, and the directory they live in.
 pub(super) struct Stage {
