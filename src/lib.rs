@@ -4,8 +4,8 @@
 //! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
 //!
 //! ```text
-//! 6 main . 5 app, server . 4 api, scrape . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers
-//! 1 oci, confine, state, events, watch, metrics . 0 error, config, paths
+//! 6 main . 5 app, server . 4 api, scrape . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers,
+//! engine . 1 oci, confine, state, events, watch, metrics . 0 error, config, paths
 //! ```
 
 pub mod api;
@@ -15,6 +15,7 @@ pub mod config;
 pub mod confine;
 pub mod content;
 pub mod drivers;
+pub mod engine;
 pub mod error;
 pub mod events;
 pub mod layer;

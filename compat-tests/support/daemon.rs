@@ -114,6 +114,10 @@ impl Daemon {
             // Should the machine have a containerd of its own, nothing of ours meets anything of its.
             command.args(["--containerd-namespace=compat", "--containerd-plugins-namespace=compat-plugins"]);
         }
+        if self.program == Program::Dockplugd && !self.flags.iter().any(|flag| flag == "--engine") {
+            // Not the machine's, if it has one.
+            command.args(["--engine", "none"]);
+        }
         if let (Program::Dockplugd, Some(runtime)) = (self.program, chosen_runtime()) {
             command.arg("--default-runtime").arg(runtime);
         }

@@ -1,15 +1,23 @@
 //! The routes of the Engine API that are not ours: containers, images, networks and what belongs to them.
 //!
-//! They need an engine that runs containers. There is none behind this daemon yet, and it says so: 404 would tell a
-//! client that the container is gone.
+//! They go to the engine that runs containers, as the client wrote them, but only by paths that can be read in one way:
+//! what is compared here is what the engine sees. Without an engine they are refused: 404 would tell a client that the
+//! container is gone.
+
+use std::fmt::Write as _;
 
 use axum::Router;
-use axum::http::{Method, Uri};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Response};
 use axum::routing::any;
 
-use super::Rooms;
-use super::error::Failure;
+use super::error::{Failure, Result};
+use super::form::unescape;
 use super::route::ELSEWHERE_REST;
+use super::router::Asked;
+use super::{Rooms, version};
 use crate::error::Kind;
 
 /// The first part of each path that another engine answers, from Docker's API specification.
@@ -34,17 +42,144 @@ pub(super) const ROUTES: [&str; 15] = [
 /// Adds these routes, with whatever is below them, for every method.
 pub(super) fn routes(router: Router<Rooms>) -> Router<Rooms> {
     ROUTES.iter().fold(router, |router, first| {
-        router.route(first, any(refuse)).route(&format!("{first}{ELSEWHERE_REST}"), any(refuse))
+        router.route(first, any(answer)).route(&format!("{first}{ELSEWHERE_REST}"), any(answer))
     })
 }
 
-async fn refuse(method: Method, uri: Uri) -> Failure {
+/// A path in one spelling, taken apart: what a rule looks at, and what the engine is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The parts of the path after the version, unescaped.
+    pub(super) parts: Vec<String>,
+    /// The version, the path in its one spelling, and the query as the client wrote it.
+    pub(super) whole: PathAndQuery,
+}
+
+impl Target {
+    /// Reads a path and query with or without a version.
+    ///
+    /// # Errors
+    /// Not found, as for any path that is none: empty parts, `.` and `..`, in any spelling.
+    pub(super) fn parse(asked: &PathAndQuery) -> Result<Self> {
+        let (version, path) = version::split(asked.path());
+        let parts = path.strip_prefix('/').ok_or_else(Failure::page_not_found)?.split('/');
+        let parts = parts.map(|part| unescape(part, false)).collect::<Result<Vec<_>>>()?;
+        // An engine may clean a path before it looks at it, or read an escaped slash as one that is not.
+        let has_two_readings = |part: &String| {
+            part.contains('\0') || part.split('/').any(|name| matches!(name, "" | "." | ".."))
+        };
+        let of_containers = parts.first().is_some_and(|first| first == "containers");
+        if parts.iter().any(|part| has_two_readings(part) || (of_containers && part.contains('/'))) {
+            return Err(Failure::page_not_found());
+        }
+        let mut whole = version.map(|version| format!("/v{version}")).unwrap_or_default();
+        for part in &parts {
+            whole.push('/');
+            escape(part, &mut whole);
+        }
+        if let Some(query) = asked.query() {
+            whole.push('?');
+            whole.push_str(query);
+        }
+        let whole = PathAndQuery::try_from(whole).map_err(|error| Failure::invalid(error.to_string()))?;
+        Ok(Self { parts, whole })
+    }
+}
+
+/// Writes a part of a path so that it means itself.
+fn escape(part: &str, to: &mut String) {
+    for byte in part.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
+                to.push(char::from(byte));
+            }
+            other => {
+                // Writing to a string does not fail.
+                let _ = write!(to, "%{other:02X}");
+            }
+        }
+    }
+}
+
+async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response<Body>> {
+    let Some(engine) = rooms.engine.clone() else {
+        return Err(refused(request.method(), request.uri().path()));
+    };
+    let asked = request.extensions().get::<Asked>().and_then(|Asked(uri)| uri.path_and_query().cloned());
+    let target = Target::parse(&asked.ok_or_else(Failure::page_not_found)?)?;
+    if request.method() == Method::POST && target.parts == ["containers", "create"] {
+        return Err(Failure::new(
+            Kind::NotImplemented,
+            "containers cannot be created through dockplugd yet: create them with the engine itself",
+        ));
+    }
+    Ok(engine.forward(request, target.whole).await?.map(Body::new))
+}
+
+fn refused(method: &Method, path: &str) -> Failure {
     Failure::new(
         Kind::NotImplemented,
         format!(
-            "{method} {}: dockplugd answers plugins and volumes; this needs an engine that runs containers, and none \
-             is behind it (--engine)",
-            uri.path()
+            "{method} {path}: dockplugd answers plugins and volumes; this needs an engine that runs containers, and none \
+             is behind it (--engine)"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(asked: &str) -> Option<(Vec<String>, String)> {
+        let asked = asked.parse().unwrap();
+        Target::parse(&asked).ok().map(|target| (target.parts, target.whole.to_string()))
+    }
+
+    #[test]
+    fn what_is_compared_is_what_the_engine_sees() {
+        for (asked, parts, whole) in [
+            ("/v1.41/containers/json?all=1", &["containers", "json"][..], "/v1.41/containers/json?all=1"),
+            ("/containers/%63reate", &["containers", "create"], "/containers/create"),
+            ("/images/a%2Fb/json", &["images", "a/b", "json"], "/images/a%2Fb/json"),
+            (
+                "/images/localhost:5000/a@sha256:0/json",
+                &["images", "localhost:5000", "a@sha256:0", "json"],
+                "/images/localhost:5000/a@sha256:0/json",
+            ),
+            (
+                "/containers/x/archive?path=%2Fa%2F..",
+                &["containers", "x", "archive"],
+                "/containers/x/archive?path=%2Fa%2F..",
+            ),
+        ] {
+            let (got_parts, got_whole) = target(asked).unwrap();
+            assert_eq!(
+                (got_parts, got_whole.as_str()),
+                (parts.iter().map(ToString::to_string).collect(), whole),
+                "{asked}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_path_with_two_readings_is_none() {
+        for asked in [
+            "/containers//create",
+            "/v1.41/containers/create/",
+            "/containers/x/../create",
+            "/containers/x/%2e%2e/create",
+            "/containers/%2E/create",
+            "/containers/x%2F..%2Fcreate",
+            "/containers%2Fcreate",
+            "/images/..%2F..%2Fcontainers/create",
+            "/containers/x%00",
+        ] {
+            let read = target(asked);
+            // The router has no route `containers/create`, as one part.
+            assert!(
+                read.as_ref().is_none_or(|(parts, _)| parts[0] == "containers/create"),
+                "{asked}: {read:?}"
+            );
+        }
+    }
 }

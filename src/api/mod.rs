@@ -31,6 +31,7 @@ use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
 pub use self::system::{COMMIT, Facts, Listeners, Machine};
+use crate::engine::Engine;
 use crate::events::Bus;
 use crate::plugins::Plugins;
 use crate::registry::Hosts;
@@ -48,6 +49,8 @@ pub struct Rooms {
     pub hosts: Arc<Hosts>,
     /// Volumes.
     pub volumes: Volumes,
+    /// Who runs containers, if anybody does.
+    pub engine: Option<Engine>,
     /// What happens.
     pub events: Bus,
     /// What does not change.

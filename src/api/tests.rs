@@ -78,6 +78,7 @@ impl Stage {
             plugins,
             hosts: Arc::default(),
             volumes,
+            engine: None,
             events,
             facts: Arc::new(facts),
             listeners: Listeners::default(),

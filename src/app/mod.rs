@@ -21,8 +21,9 @@ use self::pidfile::Pidfile;
 pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
-use crate::config::{Config, Level, Program};
+use crate::config::{self, Config, Host, Level, Program};
 use crate::drivers::Drivers;
+use crate::engine::Engine;
 use crate::error::{Classified, Kind, chain};
 use crate::events::Bus;
 use crate::plugins::spec::seccomp::{self, Profile};
@@ -101,6 +102,7 @@ impl App {
             plugins: plugins.clone(),
             hosts,
             volumes: volumes.clone(),
+            engine: engine(&config),
             events,
             facts: Arc::new(facts(&config, &own, id, listeners.addresses())),
             listeners: EventListeners::default(),
@@ -195,6 +197,21 @@ fn launcher(config: &Config, own: &Path) -> Result<Launcher, Error> {
         candidates.push(Candidate { name: name.to_owned(), runtime });
     }
     Ok(Launcher::choosing(own.to_owned(), candidates, &config.exec_root))
+}
+
+/// Who runs containers, as the user said.
+fn engine(config: &Config) -> Option<Engine> {
+    match &config.engine {
+        config::Engine::None => None,
+        config::Engine::At(socket) => Some(Engine::at(socket.clone())),
+        config::Engine::Auto => {
+            let own = config.hosts.iter().filter_map(|host| match host {
+                Host::Unix(path) => Some(path.clone()),
+                Host::Tcp(_) | Host::Fd(_) => None,
+            });
+            Some(Engine::anywhere(own.collect()))
+        }
+    }
 }
 
 fn facts(config: &Config, own: &Path, id: String, addresses: &[String]) -> Facts {

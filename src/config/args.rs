@@ -89,7 +89,8 @@ pub struct Args {
     #[arg(long, value_name = "PROFILE")]
     pub seccomp_profile: Option<String>,
 
-    /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
+    /// Who runs containers, and answers every route that is not ours: unix://PATH, auto (whichever listens on a well-known
+    /// socket) or none [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
 

@@ -45,19 +45,14 @@ pub enum Error {
     RuntimeTwice(String),
     #[error("specified default runtime '{0}' does not exist: name it with --add-runtime {0}=PATH")]
     NoSuchRuntime(String),
-    #[error("invalid engine {0:?}: expected auto or none")]
+    #[error("invalid engine {0:?}: expected auto, none or unix:///PATH")]
     NotAnEngine(String),
-    #[error(
-        "engine {0}: forwarding to an engine comes in a later release; use --engine none or leave it out"
-    )]
-    EngineTooEarly(String),
 }
 
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Unreadable(..) => Kind::Internal,
-            Self::EngineTooEarly(_) => Kind::NotImplemented,
             Self::Malformed(..)
             | Self::UnknownKeys { .. }
             | Self::Conflicts { .. }

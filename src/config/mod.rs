@@ -121,12 +121,14 @@ pub enum Format {
 }
 
 /// Which other engine answers the routes that are not ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// Look for one. This release finds none: it cannot forward yet.
+    /// Whichever listens on a well-known socket.
     Auto,
     /// There is none: those routes are answered 501.
     None,
+    /// The one that listens on this socket.
+    At(PathBuf),
 }
 
 impl Config {
@@ -232,8 +234,10 @@ impl FromStr for Engine {
         match engine {
             "auto" => Ok(Self::Auto),
             "none" => Ok(Self::None),
-            address if address.starts_with("unix://") => Err(Error::EngineTooEarly(address.to_owned())),
-            other => Err(Error::NotAnEngine(other.to_owned())),
+            other => match other.strip_prefix("unix://").map(PathBuf::from) {
+                Some(socket) if socket.is_absolute() => Ok(Self::At(socket)),
+                _ => Err(Error::NotAnEngine(other.to_owned())),
+            },
         }
     }
 }
@@ -337,8 +341,8 @@ mod tests {
             (&["--default-runtime", "crun"], "{}", "specified default runtime 'crun' does not exist"),
             (&["--add-runtime", "runc=/x"], "{}", "runtime name 'runc' is reserved"),
             (&["--add-runtime", "crun"], "{}", "invalid runtime \"crun\": expected NAME=PATH"),
-            (&["--engine", "unix:///podman.sock"], "{}", "forwarding to an engine comes in a later release"),
-            (&["--engine", "podman"], "{}", "invalid engine \"podman\": expected auto or none"),
+            (&["--engine", "podman"], "{}", "invalid engine \"podman\": expected auto, none or unix:///PATH"),
+            (&["--engine", "unix://podman.sock"], "{}", "invalid engine \"unix://podman.sock\""),
             (&["--metrics-addr", ":9323"], "{}", "invalid metrics address \":9323\": there is no host"),
             (&["-H", "http://x"], "{}", "invalid bind address (http://x)"),
         ];

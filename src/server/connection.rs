@@ -30,6 +30,7 @@ use tower::ServiceExt as _;
 
 use super::Answers;
 use super::unread::Unread;
+use crate::engine::Departed;
 
 /// How large the head of a request may be, in bytes: names, credentials and filters are in there.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -104,7 +105,9 @@ async fn answer(
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let announced = request.headers().contains_key(header::EXPECT);
     let body = |body| if announced { Body::new(body) } else { Body::new(Unread::new(body)) };
-    let work = service.oneshot(request.map(body));
+    let mut request = request.map(body);
+    request.extensions_mut().insert(watch.departed());
+    let work = service.oneshot(request);
     let response = if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
         work.await
     } else {
@@ -187,6 +190,23 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// For whoever waits for another on behalf of this client.
+    fn departed(&self) -> Departed {
+        let watch = self.clone();
+        Departed::new(move || {
+            let hangup = watch.hangup();
+            async move {
+                match hangup {
+                    Ok(hangup) => hangup.await,
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot watch a client; what it asked for goes on without it");
+                        std::future::pending().await;
+                    }
+                }
+            }
+        })
     }
 
     /// Resolves when the client has gone.

@@ -1,0 +1,56 @@
+//! What can go wrong between us and the engine.
+
+use std::path::PathBuf;
+
+use crate::error::{Classified, Kind};
+
+/// Why the engine did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens where the user said.
+    #[error("nobody listens on {}, where --engine says that containers are run: start that engine; plugins and volumes work without", socket.display())]
+    Absent {
+        /// The socket.
+        socket: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Nobody listens on any well-known socket.
+    #[error(
+        "this needs an engine that runs containers, and none was found: start one (as `podman system service` does), or \
+         name its socket with --engine unix://PATH; plugins and volumes work without"
+    )]
+    Nowhere,
+    /// The connection broke, or what came was no HTTP.
+    #[error("the connection to the engine that runs containers broke")]
+    Broken(#[source] hyper::Error),
+    /// The answer did not come to its end, or is too large.
+    #[error("the engine's answer cannot be read")]
+    Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The answer is not what Docker's API says.
+    #[error("the engine's answer to {what} makes no sense")]
+    Nonsense {
+        /// What was asked.
+        what: String,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The target is none.
+    #[error("this cannot be asked of the engine")]
+    Target(#[source] hyper::http::Error),
+    /// Whoever asked has gone before there was an answer.
+    #[error("the client has gone")]
+    Departed,
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Absent { .. } | Self::Nowhere | Self::Broken(_) | Self::Departed => Kind::Unavailable,
+            Self::Answer(_) | Self::Nonsense { .. } => Kind::Internal,
+            Self::Target(_) => Kind::Invalid,
+        }
+    }
+}

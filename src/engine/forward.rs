@@ -1,0 +1,154 @@
+//! A request goes to the engine as it came, and its answer comes back as it is: unbuffered both ways, upgrades included.
+//!
+//! What belongs to one connection only is taken away on each side (RFC 9110, 7.6.1), but for the upgrade itself: attach,
+//! exec and build make a stream of bytes of their connection, which is then copied both ways, half-closes and all.
+
+use bytes::Bytes;
+use hyper::body::{Body, Incoming};
+use hyper::header::{
+    CONNECTION, EXPECT, HeaderMap, HeaderName, HeaderValue, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
+use hyper::http::uri::PathAndQuery;
+use hyper::upgrade::OnUpgrade;
+use hyper::{Request, Response, StatusCode, Uri, Version};
+use hyper_util::rt::TokioIo;
+
+use super::{Departed, Engine, Error, Result};
+
+/// What is about one connection, beside what `Connection` names. `Expect` is answered by whoever reads the body.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+];
+
+impl Engine {
+    /// Asks the engine for `target` with the method, the headers and the body of a client's request.
+    ///
+    /// # Errors
+    /// Nobody listens, the connection broke, or the client has gone before there was an answer. What the engine answers
+    /// is an answer, whatever its status.
+    pub async fn forward<B>(
+        &self,
+        mut request: Request<B>,
+        target: PathAndQuery,
+    ) -> Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let departed = request.extensions().get::<Departed>().cloned();
+        let protocol = upgrade_asked(request.headers());
+        let client = protocol.is_some().then(|| hyper::upgrade::on(&mut request));
+        strip(request.headers_mut());
+        if let Some(protocol) = protocol {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+            request.headers_mut().insert(UPGRADE, protocol);
+        }
+        *request.uri_mut() = Uri::from(target);
+        *request.version_mut() = Version::HTTP_11;
+        let gone = async {
+            match departed {
+                Some(departed) => departed.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        let mut response = tokio::select! {
+            response = self.send(request) => response?,
+            () = gone => return Err(Error::Departed),
+        };
+        match client {
+            Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                let protocol = response.headers().get(UPGRADE).cloned();
+                let engine = hyper::upgrade::on(&mut response);
+                strip(response.headers_mut());
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+                if let Some(protocol) = protocol {
+                    response.headers_mut().insert(UPGRADE, protocol);
+                }
+                tokio::spawn(join(client, engine));
+            }
+            _ => strip(response.headers_mut()),
+        }
+        Ok(response)
+    }
+}
+
+/// The protocol that a client wants to speak from now on, if it wants to.
+fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let asks = named(headers).any(|name| name.eq_ignore_ascii_case("upgrade"));
+    if asks { headers.get(UPGRADE).cloned() } else { None }
+}
+
+/// What `Connection` names.
+fn named(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(CONNECTION).into_iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Takes away what belongs to one connection only.
+fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = named(headers).filter_map(|name| name.parse().ok()).collect();
+    for name in named.iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+/// Copies both ways until both are over. An end of one side is an end for the other, which may go on speaking.
+async fn join(client: OnUpgrade, engine: OnUpgrade) {
+    let (client, engine) = match tokio::try_join!(client, engine) {
+        Ok(both) => both,
+        Err(error) => return tracing::debug!(%error, "an upgrade came to nothing"),
+    };
+    let (mut client, mut engine) = (TokioIo::new(client), TokioIo::new(engine));
+    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut engine).await {
+        tracing::debug!(%error, "an upgraded connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_stays_there() {
+        let mut all = headers(&[
+            ("connection", "close, X-Mine"),
+            ("x-mine", "1"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("expect", "100-continue"),
+            ("content-type", "application/x-tar"),
+            ("x-registry-auth", "e30="),
+        ]);
+        strip(&mut all);
+        let left: Vec<_> = all.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["content-type", "x-registry-auth"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_one_when_the_connection_says_so() {
+        for (pairs, expected) in [
+            (&[("connection", "Upgrade"), ("upgrade", "tcp")][..], Some("tcp")),
+            (&[("connection", "keep-alive, upgrade"), ("upgrade", "h2c")], Some("h2c")),
+            (&[("upgrade", "tcp")], None),
+            (&[("connection", "close")], None),
+        ] {
+            let asked = upgrade_asked(&headers(pairs));
+            assert_eq!(asked.as_ref().map(|value| value.to_str().unwrap()), expected, "{pairs:?}");
+        }
+    }
+}

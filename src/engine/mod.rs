@@ -1,0 +1,103 @@
+//! The other engine: it runs containers, and answers every route that is not ours.
+//!
+//! ```text
+//! find      where it listens
+//! forward   a request goes there and its answer comes back, streams and upgrades included
+//! departed  whoever asked has gone: then the engine is let go too
+//! ```
+//!
+//! Each request has a connection of its own: what a client does to its connection (half-close, hang up, upgrade) is done
+//! to the engine's. This room knows no route and no container, and does not say which engine it is. Facts: RFC 9110
+//! (7.6.1 for what belongs to one connection only), moby `client/hijack.go`.
+
+mod departed;
+mod error;
+mod find;
+mod forward;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+pub use departed::Departed;
+pub use error::Error;
+use find::Place;
+pub use find::WELL_KNOWN;
+
+/// The result of everything in this room that can fail.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// The largest answer that is read whole, in bytes: an inspected container, a list of them.
+pub const ANSWER_MAX_BYTES: usize = 64 << 20;
+/// HTTP wants one; the engine's socket is the address.
+const HOST: &str = "engine";
+
+/// The engine; clones are the same.
+#[derive(Debug, Clone)]
+pub struct Engine(Arc<Place>);
+
+/// An answer that was read whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Engine {
+    /// The engine that listens on this socket, now or later.
+    pub fn at(socket: PathBuf) -> Self {
+        Self(Arc::new(Place::At(socket)))
+    }
+
+    /// Whichever listens on the first of [`WELL_KNOWN`] that somebody listens on; looked for at each request. `own` are
+    /// our own sockets, which are none.
+    pub fn anywhere(own: Vec<PathBuf>) -> Self {
+        Self(Arc::new(Place::Anywhere { own }))
+    }
+
+    /// Asks for something, and reads the answer whole. `body` is JSON, or nothing.
+    ///
+    /// # Errors
+    /// Nobody listens, the connection broke, or the answer has more than [`ANSWER_MAX_BYTES`]. A refusal is an
+    /// [`Answer`].
+    pub async fn ask(&self, method: Method, target: &str, body: Option<Bytes>) -> Result<Answer> {
+        let mut request = Request::builder().method(method).uri(target).header(header::HOST, HOST);
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let request = request.body(Full::new(body.unwrap_or_default())).map_err(Error::Target)?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
+        let body = body.map_err(Error::Answer)?.to_bytes();
+        Ok(Answer { status, body })
+    }
+
+    /// Sends a request as it is, and gives the answer as soon as its head is there.
+    async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream: UnixStream = self.0.connect().await?;
+        let handshake = hyper::client::conn::http1::Builder::new()
+            .title_case_headers(true)
+            .handshake(TokioIo::new(stream))
+            .await;
+        let (mut sender, connection) = handshake.map_err(Error::Broken)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.with_upgrades().await {
+                tracing::debug!(%error, "a connection to the engine ended early");
+            }
+        });
+        sender.send_request(request).await.map_err(Error::Broken)
+    }
+}
