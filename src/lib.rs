@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 6 main . 5 app, server . 4 api, scrape . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers,
-//! engine . 1 oci, confine, state, events, watch, metrics . 0 error, config, paths
+//! engine . 1 oci, confine, state, events, watch, metrics, trust . 0 error, config, paths
 //! ```
 
 pub mod api;
@@ -30,5 +30,6 @@ pub mod server;
 pub mod state;
 #[cfg(test)]
 mod tidy;
+pub mod trust;
 pub mod volumes;
 pub mod watch;

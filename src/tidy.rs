@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 9] = [
     &["error", "paths"],
     &["config"],
-    &["oci", "confine", "state", "events", "watch", "metrics"],
+    &["oci", "confine", "state", "events", "watch", "metrics", "trust"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
     &["api", "scrape"],

@@ -10,26 +10,20 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::ParsedCertificate;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::{Error, Result};
 use super::limits::CERTIFICATE_FILE_LIMIT_BYTES;
+use crate::trust::{self, Identity, Trust};
 
 /// What `certs.d` says about one registry.
 #[derive(Debug, Default)]
 pub(super) struct Certificates {
     roots: Vec<CertificateDer<'static>>,
-    identity: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    identity: Option<Identity>,
 }
 
 impl Certificates {
@@ -86,106 +80,9 @@ impl Certificates {
 /// # Errors
 /// [`Error::Tls`] when there is no root at all, or a client certificate does not fit its key.
 pub(super) fn config(host: &str, certificates: Certificates, insecure: bool) -> Result<ClientConfig> {
-    let failed = |source| Error::Tls { host: host.to_owned(), source };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let Certificates { roots, identity } = certificates;
-    let verifier = if insecure {
-        Verifier::anybody(&provider)
-    } else {
-        Verifier::known(roots, &provider).map_err(failed)?
-    };
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier));
-    let mut config = match identity {
-        Some((chain, key)) => config.with_client_auth_cert(chain, key).map_err(failed)?,
-        None => config.with_no_client_auth(),
-    };
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-/// Whom to believe: with roots, whom they sign for, and a certificate that is itself among `certs.d`'s; without, anybody.
-///
-/// The second is needed: people make one self-signed certificate, which is then marked as an authority, for the
-/// registry and for `ca.crt`. Go takes it; webpki refuses an authority as the server.
-#[derive(Debug)]
-struct Verifier {
-    by_roots: Option<Arc<WebPkiServerVerifier>>,
-    pinned: Vec<CertificateDer<'static>>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl Verifier {
-    /// Believes anybody: for registries that were configured as insecure.
-    fn anybody(provider: &CryptoProvider) -> Self {
-        Self { by_roots: None, pinned: Vec::new(), algorithms: provider.signature_verification_algorithms }
-    }
-
-    /// Believes the system's roots and these.
-    fn known(
-        pinned: Vec<CertificateDer<'static>>,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Self, rustls::Error> {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        for root in &pinned {
-            roots.add(root.clone())?;
-        }
-        let by_roots = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
-            .build()
-            .map_err(|error| rustls::Error::General(error.to_string()))?;
-        Ok(Self { by_roots: Some(by_roots), pinned, ..Self::anybody(provider) })
-    }
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let Some(by_roots) = &self.by_roots else { return Ok(ServerCertVerified::assertion()) };
-        match by_roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // Everything before this check passed, the time of validity among it.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(error)))
-                if format!("{error:?}").contains("CaUsedAsEndEntity")
-                    && self.pinned.iter().any(|pinned| pinned == end_entity) =>
-            {
-                let parsed = ParsedCertificate::try_from(end_entity)?;
-                rustls::client::verify_server_name(&parsed, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
+    let trust = if insecure { Trust::Anybody } else { Trust::SystemAnd(roots) };
+    trust::client(trust, identity).map_err(|source| Error::Tls { host: host.to_owned(), source })
 }
 
 fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
