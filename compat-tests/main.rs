@@ -26,6 +26,8 @@ mod hostile_contexts;
 #[cfg(test)]
 mod hostile_plugins;
 #[cfg(test)]
+mod legacy;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod metrics;

@@ -154,18 +154,7 @@ fn after_a_kill_ledger_kernel_and_plugin_agree() {
 
 /// An rclone plugin with the volume `data`; says where on the host its files lie.
 fn run_rclone(daemon: &Daemon) -> PathBuf {
-    let docker = daemon.docker();
-    let context = daemon.place().join("rclone");
-    plugin::write_rclone(&context);
-    for directory in ["rclone-config", "rclone-cache"] {
-        fs::create_dir(daemon.place().join(directory)).unwrap();
-    }
-    docker.ok(&["plugin", "create", "rclone", context.to_str().unwrap()]);
-    let (config, cache) = (daemon.place().join("rclone-config"), daemon.place().join("rclone-cache"));
-    let settings =
-        [format!("config.source={}", config.display()), format!("cache.source={}", cache.display())];
-    docker.ok(&["plugin", "set", "rclone", &settings[0], &settings[1]]);
-    docker.ok(&["plugin", "enable", "rclone"]);
+    let cache = plugin::run_rclone(daemon, "rclone");
     fs::create_dir(cache.join("store")).unwrap();
     // Of a volume with a type and a path, rclone forgets the path, and with it the volume, when it is started anew.
     let options = json!({"type": "local", "path": "/data/cache/store"});

@@ -114,12 +114,15 @@ impl Daemon {
             // Should the machine have a containerd of its own, nothing of ours meets anything of its.
             command.args(["--containerd-namespace=compat", "--containerd-plugins-namespace=compat-plugins"]);
         }
-        if self.program == Program::Dockplugd && !self.flags.iter().any(|flag| flag == "--engine") {
-            // Not the machine's, if it has one.
-            command.args(["--engine", "none"]);
-        }
-        if let (Program::Dockplugd, Some(runtime)) = (self.program, chosen_runtime()) {
-            command.arg("--default-runtime").arg(runtime);
+        if self.program == Program::Dockplugd {
+            command.arg("--legacy-plugins-dir").arg(self.legacy());
+            if !self.flags.iter().any(|flag| flag == "--engine") {
+                // Not the machine's, if it has one.
+                command.args(["--engine", "none"]);
+            }
+            if let Some(runtime) = chosen_runtime() {
+                command.arg("--default-runtime").arg(runtime);
+            }
         }
         command.args(&self.flags).env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -175,6 +178,11 @@ impl Daemon {
 
     pub(crate) fn exec_root(&self) -> PathBuf {
         self.place().join("exec")
+    }
+
+    /// Where dockplugd looks for legacy plugins; made by who puts one there.
+    pub(crate) fn legacy(&self) -> PathBuf {
+        self.place().join("legacy")
     }
 
     /// What tiny plugins find at `/record`.

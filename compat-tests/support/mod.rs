@@ -11,6 +11,7 @@ pub(crate) mod daemon;
 pub(crate) mod http;
 pub(crate) mod impostor;
 pub(crate) mod install;
+pub(crate) mod legacy;
 pub(crate) mod network;
 pub(crate) mod openmetrics;
 pub(crate) mod plugin;

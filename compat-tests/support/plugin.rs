@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use serde_json::{Value, json};
 
 use super::archive::{Entry, Tar};
+use super::daemon::Daemon;
 
 /// The directories a plugin finds in its root file system before anything is mounted there.
 const DIRECTORIES: [&str; 11] =
@@ -112,6 +113,23 @@ pub(crate) fn write_rclone(to: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("compat-tests/plugins/rclone");
     let output = Command::new(script).arg(to).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Creates and enables a real rclone plugin; says which directory of the host it has at `/data/cache`.
+pub(crate) fn run_rclone(daemon: &Daemon, name: &str) -> PathBuf {
+    let docker = daemon.docker();
+    let context = daemon.place().join("rclone");
+    write_rclone(&context);
+    let (config, cache) = (daemon.place().join("rclone-config"), daemon.place().join("rclone-cache"));
+    for directory in [&config, &cache] {
+        fs::create_dir(directory).unwrap();
+    }
+    docker.ok(&["plugin", "create", name, context.to_str().unwrap()]);
+    let settings =
+        [format!("config.source={}", config.display()), format!("cache.source={}", cache.display())];
+    docker.ok(&["plugin", "set", name, &settings[0], &settings[1]]);
+    docker.ok(&["plugin", "enable", name]);
+    cache
 }
 
 /// The tiny plugin's program, compiled once: static, so that its root file system needs nothing else.

@@ -75,7 +75,7 @@ impl App {
         let pidfile = Pidfile::write(&config.pidfile)?;
 
         let hosts = Arc::new(Hosts::new(&config.insecure_registries, &config.registry_mirrors)?);
-        let (events, drivers) = (Bus::new(), Drivers::new());
+        let (events, drivers) = (Bus::new(), Drivers::with_legacy(config.legacy_plugins_dirs.clone()));
         let volumes = Volumes::open(
             store.clone(),
             drivers.clone(),

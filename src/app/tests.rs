@@ -35,6 +35,7 @@ impl Place {
             flag("exec-root", exec),
             host,
             "--group=0".to_owned(),
+            "--legacy-plugins-dir=".to_owned(),
             "--add-runtime=any=true".to_owned(),
             "--default-runtime=any".to_owned(),
         ];

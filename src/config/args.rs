@@ -89,8 +89,17 @@ pub struct Args {
     #[arg(long, value_name = "PROFILE")]
     pub seccomp_profile: Option<String>,
 
+<<<<<<< HEAD
     /// Who runs containers, and answers every route that is not ours: unix://PATH, auto (whichever listens on a well-known
     /// socket) or none [default: auto]
+=======
+    /// Look for legacy volume plugins (NAME.sock, NAME.spec, NAME.json) in this directory; repeatable; an empty name for
+    /// nowhere [default: /run/docker/plugins, /etc/docker/plugins and /usr/lib/docker/plugins]
+    #[arg(long = "legacy-plugins-dir", value_name = "DIR")]
+    pub legacy_plugins_dirs: Vec<String>,
+
+    /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
+>>>>>>> 471b344 (Find legacy volume plugins where dockerd finds them, and use them as managed ones)
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
 
@@ -128,6 +137,7 @@ impl Args {
             ("group", self.group.clone()),
             ("hosts", list(&self.hosts)),
             ("insecure-registries", list(&self.insecure_registries)),
+            ("legacy-plugins-dirs", list(&self.legacy_plugins_dirs)),
             ("live-restore", self.live_restore.map(|live| live.to_string())),
             ("log-format", self.log_format.clone()),
             ("log-level", self.log_level.clone()),
@@ -173,6 +183,7 @@ mod tests {
             registry_mirrors: vec!["m".into()],
             redact_env: vec!["x".into()],
             seccomp_profile: Some("s".into()),
+            legacy_plugins_dirs: vec!["l".into()],
             engine: Some("none".into()),
             version: None,
             command: None,

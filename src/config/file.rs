@@ -32,11 +32,12 @@ pub(super) struct File {
     pub(super) redact_env: Option<Vec<String>>,
     pub(super) registry_mirrors: Option<Vec<String>>,
     pub(super) seccomp_profile: Option<String>,
+    pub(super) legacy_plugins_dirs: Option<Vec<String>>,
     pub(super) engine: Option<String>,
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -45,6 +46,7 @@ const KEYS: [&str; 18] = [
     "group",
     "hosts",
     "insecure-registries",
+    "legacy-plugins-dirs",
     "live-restore",
     "log-format",
     "log-level",

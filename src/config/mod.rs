@@ -36,6 +36,9 @@ pub const EXEC_ROOT: &str = "/run/dockplug";
 pub const PIDFILE: &str = "dockplugd.pid";
 /// Default of `--group`; used only when the machine has such a group.
 pub const GROUP: &str = "docker";
+/// Default of `--legacy-plugins-dir`: dockerd's directories.
+pub const LEGACY_PLUGINS_DIRS: [&str; 3] =
+    ["/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"];
 /// Default of `--shutdown-timeout`, in seconds.
 pub const SHUTDOWN_TIMEOUT_SECONDS: i64 = 15;
 
@@ -70,6 +73,8 @@ pub struct Config {
     pub redact_env: Vec<String>,
     /// Which system calls plugins may make.
     pub seccomp_profile: SeccompProfile,
+    /// Where files name legacy plugins; empty for none.
+    pub legacy_plugins_dirs: Vec<PathBuf>,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
     /// Where programs without a path are looked for: the environment's `PATH`.
@@ -188,6 +193,7 @@ impl Config {
             registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
             redact_env: list(&args.redact_env, file.redact_env),
             seccomp_profile: args.seccomp_profile.clone().or(file.seccomp_profile).unwrap_or_default().into(),
+            legacy_plugins_dirs: legacy_plugins_dirs(&args.legacy_plugins_dirs, file.legacy_plugins_dirs),
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
             search_path: OsString::new(),
         })
@@ -197,6 +203,14 @@ impl Config {
 /// The values of flag or file; only one of them may be set.
 fn list(flags: &[String], file: Option<Vec<String>>) -> Vec<String> {
     if flags.is_empty() { file.unwrap_or_default() } else { flags.to_vec() }
+}
+
+/// The directories of flag or file, or dockerd's; an empty name is none.
+fn legacy_plugins_dirs(flags: &[String], file: Option<Vec<String>>) -> Vec<PathBuf> {
+    if flags.is_empty() && file.is_none() {
+        return LEGACY_PLUGINS_DIRS.map(PathBuf::from).to_vec();
+    }
+    list(flags, file).into_iter().filter(|directory| !directory.is_empty()).map(PathBuf::from).collect()
 }
 
 impl FromStr for Level {
@@ -272,6 +286,7 @@ mod tests {
         assert_eq!(config.metrics_addr, None);
         assert_eq!(config.runtimes.asked_for(), None);
         assert_eq!(config.engine, Engine::Auto);
+        assert_eq!(config.legacy_plugins_dirs, LEGACY_PLUGINS_DIRS.map(PathBuf::from));
         assert_eq!(config.seccomp_profile, SeccompProfile::Builtin);
     }
 
@@ -297,12 +312,15 @@ mod tests {
             "--redact-env=*_KEY",
             "--seccomp-profile=/s.json",
             "--engine=none",
+            "--legacy-plugins-dir=/l1",
+            "--legacy-plugins-dir=/l2",
         ];
         let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
             "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
-            "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323", "seccomp-profile": "/s.json"}"#;
+            "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323", "seccomp-profile": "/s.json",
+            "legacy-plugins-dirs": ["/l1", "/l2"]}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);
@@ -311,6 +329,10 @@ mod tests {
         assert_eq!(config.metrics_addr.as_ref().unwrap().as_str(), "127.0.0.1:9323");
         assert_eq!(resolve(&[], r#"{"metrics-addr": ""}"#).unwrap().metrics_addr, None);
         assert_eq!(config.log.level, Level::Debug);
+        assert_eq!(config.legacy_plugins_dirs, [Path::new("/l1"), Path::new("/l2")]);
+        let none: [&Path; 0] = [];
+        assert_eq!(resolve(&["--legacy-plugins-dir="], "{}").unwrap().legacy_plugins_dirs, none);
+        assert_eq!(resolve(&[], r#"{"legacy-plugins-dirs": []}"#).unwrap().legacy_plugins_dirs, none);
         let crun = Program::Path("/usr/bin/crun".into());
         assert_eq!(config.runtimes.in_order().first(), Some(&("crun", crun)));
     }

@@ -55,6 +55,15 @@ impl Answer {
         }
     }
 
+    /// Yes or no; no when it is absent.
+    pub(super) fn flag(&mut self, name: &str) -> Result<bool, Problem> {
+        match self.take(name) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(format!("{name} is {}, expected a boolean", kind(&other))),
+        }
+    }
+
     /// A path; empty when it is absent.
     pub(super) fn path(&mut self, name: &str) -> Result<String, Problem> {
         let path = self.text(name)?;
@@ -100,6 +109,19 @@ impl Answer {
                 .filter(|value| !value.is_null())
                 .map(|value| Self::from_value(value, &format!("an entry of {name}")))
                 .collect(),
+            Some(other) => Err(format!("{name} is {}, expected a list", kind(&other))),
+        }
+    }
+
+    /// A list of texts, empty when it is absent.
+    pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>, Problem> {
+        let text = |value| match value {
+            Value::String(text) => Ok(text),
+            other => Err(format!("an entry of {name} is {}, expected a string", kind(&other))),
+        };
+        match self.take(name) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(values)) => values.into_iter().map(text).collect(),
             Some(other) => Err(format!("{name} is {}, expected a list", kind(&other))),
         }
     }
@@ -155,6 +177,9 @@ mod tests {
         assert_eq!(parse(r#"{"Err":5}"#).text("Err").unwrap_err(), "Err is a number, expected a string");
         assert!(parse(r#"{"Volumes":[7]}"#).objects("Volumes").unwrap_err().contains("an entry of Volumes"));
         assert!(parse(r#"{"Volumes":{}}"#).objects("Volumes").is_err());
+        assert!(parse(r#"{"Implements":[7]}"#).texts("Implements").is_err());
+        assert!(parse(r#"{"Implements":"VolumeDriver"}"#).texts("Implements").is_err());
+        assert_eq!(parse(r#"{"implements":["a"]}"#).texts("Implements").unwrap(), ["a"]);
     }
 
     #[test]

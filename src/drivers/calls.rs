@@ -65,6 +65,7 @@ impl Outcome {
             Err(
                 Error::NotFound { .. }
                 | Error::Disabled { .. }
+                | Error::Legacy { .. }
                 | Error::Nameless
                 | Error::Refused { .. }
                 | Error::Status { .. }

@@ -20,9 +20,9 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::answer::Answer;
-use super::connect::{Connector, Endpoint};
 use super::error::{Error, SocketError};
 use super::presence::{Presence, STARTING_WAIT, after_start};
+use super::way::{Connector, Way};
 
 /// The largest answer of a plugin to anything but `List`.
 pub const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -35,8 +35,9 @@ const IDLE_CONNECTIONS: usize = 2;
 const IDLE_CONNECTIONS_FOR: Duration = Duration::from_secs(30);
 /// What dockerd says it accepts.
 const ACCEPT: &str = "application/vnd.docker.plugins.v1.2+json";
-/// What dockerd calls every plugin's host.
-const HOST: &str = "plugin.moby.localhost";
+/// The call that a legacy plugin is greeted with, and the name of the interface that volume drivers answer it with.
+const ACTIVATE: &str = "Plugin.Activate";
+const VOLUME_DRIVER: &str = "VolumeDriver";
 
 /// How long a plugin may take. The defaults for calls are dockerd's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,6 +129,8 @@ type Http = legacy::Client<Connector, Full<Bytes>>;
 /// The way to one plugin.
 pub(super) struct Client {
     driver: String,
+    /// The host that requests name.
+    authority: String,
     deadlines: Deadlines,
     presence: watch::Receiver<Presence>,
     /// Keeps connections, for what only reads.
@@ -139,11 +142,12 @@ pub(super) struct Client {
 impl Client {
     pub(super) fn new(
         driver: &str,
-        endpoint: Endpoint,
+        way: Way,
         deadlines: Deadlines,
         presence: watch::Receiver<Presence>,
     ) -> Self {
-        let connector = Connector(Arc::new(endpoint));
+        let authority = way.authority().to_owned();
+        let connector = Connector(Arc::new(way));
         let http = |idle_max| -> Http {
             legacy::Client::builder(TokioExecutor::new())
                 .pool_timer(TokioTimer::new())
@@ -152,7 +156,7 @@ impl Client {
                 .build(connector.clone())
         };
         let (kept, fresh) = (http(IDLE_CONNECTIONS), http(0));
-        Self { driver: driver.to_owned(), deadlines, presence, kept, fresh }
+        Self { driver: driver.to_owned(), authority, deadlines, presence, kept, fresh }
     }
 
     /// Whether the plugin is there to be asked.
@@ -172,12 +176,12 @@ impl Client {
         self.present(method).await?;
         let exchange = async {
             if !method.only_reads() {
-                return self.exchange(&self.fresh, method, body).await;
+                return self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await;
             }
-            match self.exchange(&self.kept, method, body.clone()).await {
+            match self.exchange(&self.kept, method.name(), method.limit_bytes(), body.clone()).await {
                 Err(Error::Broken { .. }) => {
                     self.present(method).await?;
-                    self.exchange(&self.fresh, method, body).await
+                    self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await
                 }
                 other => other,
             }
@@ -185,7 +189,20 @@ impl Client {
         let answered = tokio::time::timeout(deadline, exchange).await;
         let late = |_| Error::Deadline { method: method.name(), driver: self.driver.clone(), deadline };
         let (status, bytes) = answered.map_err(late)??;
-        self.read(method, status, &bytes)
+        self.read(method.name(), status, &bytes)
+    }
+
+    /// Greets a legacy plugin, and tells whether it is a volume driver.
+    pub(super) async fn activate(&self) -> Result<bool, Error> {
+        let deadline = self.deadlines.short;
+        let exchange = self.exchange(&self.fresh, ACTIVATE, ANSWER_MAX_BYTES, Bytes::new());
+        let answered = tokio::time::timeout(deadline, exchange).await;
+        let driver = || self.driver.clone();
+        let late = |_| Error::Deadline { method: ACTIVATE, driver: driver(), deadline };
+        let (status, bytes) = answered.map_err(late)??;
+        let nonsense = |problem| Error::Answer { method: ACTIVATE, driver: driver(), problem };
+        let implements = self.read(ACTIVATE, status, &bytes)?.texts("Implements").map_err(nonsense)?;
+        Ok(implements.iter().any(|interface| interface == VOLUME_DRIVER))
     }
 
     /// Waits for a plugin that is being started.
@@ -208,39 +225,44 @@ impl Client {
     }
 
     fn body(&self, method: Method, request: &impl Serialize) -> Result<Bytes, Error> {
-        let mut body = serde_json::to_vec(request).map_err(|error| self.unwritten(method, error))?;
+        let mut body = serde_json::to_vec(request).map_err(|error| self.unwritten(method.name(), error))?;
         body.push(b'\n');
         Ok(body.into())
     }
 
     fn unwritten(
         &self,
-        method: Method,
+        method: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Error {
-        Error::Request { method: method.name(), driver: self.driver.clone(), source: source.into() }
+        Error::Request { method, driver: self.driver.clone(), source: source.into() }
     }
 
-    async fn exchange(&self, http: &Http, method: Method, body: Bytes) -> Result<(StatusCode, Bytes), Error> {
-        let request = Request::post(format!("http://{HOST}/{}", method.name()))
+    async fn exchange(
+        &self,
+        http: &Http,
+        method: &'static str,
+        limit_bytes: usize,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let request = Request::post(format!("http://{}/{method}", self.authority))
             .header(header::ACCEPT, ACCEPT)
             .body(Full::new(body))
             .map_err(|error| self.unwritten(method, error))?;
         let response = http.request(request).await.map_err(|error| self.unanswered(method, error))?;
         let status = response.status();
-        let limit_bytes = method.limit_bytes();
         match Limited::new(response.into_body(), limit_bytes).collect().await {
             Ok(body) => Ok((status, body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => {
-                Err(Error::TooLarge { method: method.name(), driver: self.driver.clone(), limit_bytes })
+                Err(Error::TooLarge { method, driver: self.driver.clone(), limit_bytes })
             }
-            Err(source) => Err(Error::Broken { method: method.name(), driver: self.driver.clone(), source }),
+            Err(source) => Err(Error::Broken { method, driver: self.driver.clone(), source }),
         }
     }
 
     /// Tells a connection that could not be made from one that broke.
-    fn unanswered(&self, method: Method, error: legacy::Error) -> Error {
-        let (method, driver) = (method.name(), self.driver.clone());
+    fn unanswered(&self, method: &'static str, error: legacy::Error) -> Error {
+        let driver = self.driver.clone();
         if !error.is_connect() {
             return Error::Broken { method, driver, source: error.into() };
         }
@@ -250,7 +272,7 @@ impl Client {
         }
     }
 
-    fn read(&self, method: Method, status: StatusCode, bytes: &[u8]) -> Result<Answer, Error> {
+    fn read(&self, method: &'static str, status: StatusCode, bytes: &[u8]) -> Result<Answer, Error> {
         let parsed = Answer::parse(bytes);
         if status != StatusCode::OK {
             let told = parsed.ok().and_then(|mut answer| answer.text("Err").ok());
@@ -258,10 +280,11 @@ impl Client {
                 .filter(|text| !text.is_empty())
                 .unwrap_or_else(|| String::from_utf8_lossy(bytes).into_owned());
             let reason = presentable(&reason);
-            return Err(Error::Status { method: method.name(), status: status.as_u16(), reason });
+            return Err(Error::Status { method, status: status.as_u16(), reason });
         }
-        let mut answer = parsed.map_err(|problem| self.nonsense(method, problem))?;
-        let refusal = answer.text("Err").map_err(|problem| self.nonsense(method, problem))?;
+        let nonsense = |problem| Error::Answer { method, driver: self.driver.clone(), problem };
+        let mut answer = parsed.map_err(nonsense)?;
+        let refusal = answer.text("Err").map_err(nonsense)?;
         if !refusal.is_empty() {
             return Err(Error::Refused { reason: presentable(&refusal) });
         }

@@ -1,17 +1,15 @@
-//! One connection to the socket of a plugin, without following anything the plugin put in its place.
+//! One connection to a socket of this machine; to that of a plugin without following anything the plugin put in its place.
 //!
 //! The sockets directory is bound into the plugin, which can put a symbolic link to a socket of the host there. So
 //! the directory is opened, the socket in it is opened by its one name with `O_PATH | O_NOFOLLOW`, looked at, and the
 //! connection is made to `/proc/self/fd/N`, which is that very inode. It also keeps the path far below the 108 bytes
-//! of `sun_path`. The directory is opened anew for each connection: a plugin that is started again gets a new one.
+//! of `sun_path`. The directory is opened anew for each connection: a plugin that is started again gets a new one. A
+//! socket that the machine's administrator has named is opened as any path.
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use hyperlocal::{UnixConnector, UnixStream};
@@ -67,20 +65,7 @@ impl Endpoint {
             }
             Err(errno) => return Err(io_error("opening", &path, errno.into())),
         };
-        let status = fstat(&socket).map_err(|errno| io_error("looking at", &path, errno.into()))?;
-        let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
-        if kind != SFlag::S_IFSOCK {
-            return Err(SocketError::NotASocket { path, found: kind_words(kind) });
-        }
-        let by_descriptor = hyperlocal::Uri::new(format!("/proc/self/fd/{}", socket.as_raw_fd()), "/");
-        let connected = UnixConnector.call(by_descriptor.into()).await;
-        // The descriptor had to stay open until here: its number is what was connected to.
-        drop(socket);
-        match connected {
-            Ok(stream) => Ok(Attempt::Connected(stream)),
-            Err(error) if is_refusal(&error) => Ok(Attempt::Refused(io_error("connecting to", &path, error))),
-            Err(error) => Err(io_error("connecting to", &path, error)),
-        }
+        attempt_at(socket, &path).await
     }
 
     /// Connects. Waits only while the queue of connections is full, until whoever called gives up.
@@ -137,22 +122,39 @@ impl Pace {
     }
 }
 
-/// Connections of hyper's client: whatever the URI says, to the one socket.
-#[derive(Debug, Clone)]
-pub(super) struct Connector(pub(super) Arc<Endpoint>);
-
-impl Service<hyper::Uri> for Connector {
-    type Response = UnixStream;
-    type Error = SocketError;
-    type Future = Pin<Box<dyn Future<Output = Result<UnixStream, SocketError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Poll::Ready(Ok(()))
+/// Connects to a socket of the host; links that lead to it are followed. Waits only while the queue of connections is
+/// full, until whoever called gives up.
+///
+/// # Errors
+/// There is no socket, nobody listens on it, or it is no socket.
+pub(super) async fn connect_on_host(path: &Path) -> Result<UnixStream, SocketError> {
+    let mut pace = Pace::new();
+    loop {
+        let opened = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
+        let socket = opened.map_err(|errno| io_error("opening", path, errno.into()))?;
+        match attempt_at(socket, path).await? {
+            Attempt::Connected(stream) => return Ok(stream),
+            Attempt::Refused(error) if is_full(&error) => pace.tick().await,
+            Attempt::Absent(error) | Attempt::Refused(error) => return Err(error),
+        }
     }
+}
 
-    fn call(&mut self, _: hyper::Uri) -> Self::Future {
-        let endpoint = Arc::clone(&self.0);
-        Box::pin(async move { endpoint.connect().await })
+/// Tries once to connect to the very inode that was opened.
+async fn attempt_at(socket: OwnedFd, path: &Path) -> Result<Attempt, SocketError> {
+    let status = fstat(&socket).map_err(|errno| io_error("looking at", path, errno.into()))?;
+    let kind = SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT;
+    if kind != SFlag::S_IFSOCK {
+        return Err(SocketError::NotASocket { path: path.to_owned(), found: kind_words(kind) });
+    }
+    let by_descriptor = hyperlocal::Uri::new(format!("/proc/self/fd/{}", socket.as_raw_fd()), "/");
+    let connected = UnixConnector.call(by_descriptor.into()).await;
+    // The descriptor had to stay open until here: its number is what was connected to.
+    drop(socket);
+    match connected {
+        Ok(stream) => Ok(Attempt::Connected(stream)),
+        Err(error) if is_refusal(&error) => Ok(Attempt::Refused(io_error("connecting to", path, error))),
+        Err(error) => Err(io_error("connecting to", path, error)),
     }
 }
 
@@ -185,6 +187,7 @@ fn kind_words(kind: SFlag) -> &'static str {
 mod tests {
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
 
     use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 
@@ -210,6 +213,19 @@ mod tests {
             let error = Endpoint::new(&below, name).connect().await.unwrap_err();
             assert!(matches!(error, SocketError::Name { .. }), "{name}: {error}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_link_of_the_host_is_followed_to_a_socket() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let _listener = UnixListener::bind(at("real.sock")).unwrap();
+        symlink(at("real.sock"), at("link.sock")).unwrap();
+        connect_on_host(&at("link.sock")).await.unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        let error = connect_on_host(&at("file")).await.err().unwrap();
+        assert!(matches!(error, SocketError::NotASocket { found: "a regular file", .. }), "{error}");
+        assert!(connect_on_host(&at("none")).await.is_err());
     }
 
     #[tokio::test]

@@ -11,14 +11,15 @@ use std::sync::{Arc, OnceLock};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 use super::answer::{Answer, Problem};
 use super::calls::Calls;
 use super::client::{Client, Deadlines, Method};
-use super::connect::Endpoint;
 use super::error::Error;
-use super::registry::Registration;
+use super::presence::Presence;
 use super::scope::{Place, Scope};
+use super::way::Way;
 
 /// How far a driver's volumes reach: what dockerd calls the volume's scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,10 +103,24 @@ struct Nothing {}
 
 impl Driver {
     /// A driver whose calls are counted among those of its name.
-    pub(super) fn new(registration: Registration, deadlines: Deadlines, calls: Arc<Calls>) -> Self {
-        let endpoint = Endpoint::new(registration.sockets, registration.socket);
-        let client = Client::new(&registration.name, endpoint, deadlines, registration.presence);
-        Self { client, scope: registration.scope, reach: OnceLock::new(), calls }
+    pub(super) fn new(
+        name: &str,
+        way: Way,
+        scope: Scope,
+        presence: watch::Receiver<Presence>,
+        deadlines: Deadlines,
+        calls: Arc<Calls>,
+    ) -> Self {
+        let client = Client::new(name, way, deadlines, presence);
+        Self { client, scope, reach: OnceLock::new(), calls }
+    }
+
+    /// Greets a legacy plugin, and tells whether it is a volume driver.
+    ///
+    /// # Errors
+    /// As [`Driver::create`].
+    pub(super) async fn activate(&self) -> Result<bool, Error> {
+        self.client.activate().await
     }
 
     /// The numbers of this driver's name.
@@ -113,7 +128,7 @@ impl Driver {
         &self.calls
     }
 
-    /// The plugin's familiar name with its tag: `rclone:latest`.
+    /// A managed plugin's familiar name with its tag: `rclone:latest`; a legacy plugin's name, which has none: `nfs`.
     pub fn name(&self) -> &str {
         self.client.driver()
     }

@@ -25,6 +25,15 @@ pub enum Error {
         /// What was asked for, as it was typed.
         name: String,
     },
+    /// There is a legacy plugin of this name, and it cannot be used.
+    #[error("error looking up volume plugin {name}: legacy plugin")]
+    Legacy {
+        /// What was asked for.
+        name: String,
+        /// What is wrong.
+        #[source]
+        problem: Box<LegacyError>,
+    },
     /// Nobody named a driver.
     #[error("driver name cannot be empty")]
     Nameless,
@@ -145,6 +154,37 @@ fn after(waited: Duration) -> String {
     if waited.is_zero() { String::new() } else { format!(" after {} s", waited.as_secs_f64()) }
 }
 
+/// Why a legacy plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LegacyError {
+    /// What names the plugin could not be read.
+    #[error("reading {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        #[source]
+        source: io::Error,
+    },
+    /// What names the plugin makes no sense.
+    #[error("{} makes no sense: {problem}", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What was got and what was expected.
+        problem: String,
+    },
+    /// The plugin is no volume driver.
+    #[error("Plugin does not implement the requested driver")]
+    NotAVolumeDriver,
+    /// The plugin did not answer to `Plugin.Activate` as it should.
+    #[error(transparent)]
+    Activate(Box<Error>),
+    /// A task has panicked or was stopped with the daemon.
+    #[error("the search was interrupted: {0}")]
+    Interrupted(String),
+}
+
 /// Why a plugin's socket cannot be connected to.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
@@ -161,6 +201,17 @@ pub enum SocketError {
         path: PathBuf,
         /// What is there: "a symbolic link", ….
         found: &'static str,
+    },
+    /// A connection over a network could not be made.
+    #[error("{step} {address}")]
+    Remote {
+        /// What was tried.
+        step: &'static str,
+        /// With whom: `HOST:PORT`.
+        address: String,
+        /// What the operating system, or TLS, says.
+        #[source]
+        source: io::Error,
     },
     /// A system call failed.
     #[error("{step} {}", path.display())]
@@ -181,12 +232,19 @@ impl SocketError {
         match self {
             Self::Name { name } => Self::Name { name: name.clone() },
             Self::NotASocket { path, found } => Self::NotASocket { path: path.clone(), found },
-            Self::Io { step, path, source } => {
-                let source =
-                    source.raw_os_error().map_or_else(|| source.kind().into(), io::Error::from_raw_os_error);
-                Self::Io { step, path: path.clone(), source }
+            Self::Remote { step, address, source } => {
+                Self::Remote { step, address: address.clone(), source: again(source) }
             }
+            Self::Io { step, path, source } => Self::Io { step, path: path.clone(), source: again(source) },
         }
+    }
+}
+
+/// The same error of the operating system again; of another one its kind and its words.
+fn again(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => io::Error::new(error.kind(), error.to_string()),
     }
 }
 
@@ -198,7 +256,8 @@ impl Classified for Error {
             Self::Nameless => Kind::Invalid,
             Self::Starting { .. } | Self::BackingOff { .. } => Kind::Unavailable,
             // dockerd answers 500 to everything that goes wrong in or on the way to a plugin.
-            Self::Refused { .. }
+            Self::Legacy { .. }
+            | Self::Refused { .. }
             | Self::Status { .. }
             | Self::Connect { .. }
             | Self::Broken { .. }

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
-//! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> connect (the socket, never followed)
+//! legacy    plugins that are not managed: found by files in directories, greeted, kept while the file is the same
+//! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> way (socket or network)
+//!           -> connect (a managed plugin's socket, never followed)
 //! presence  whether its plugin runs, as told, and how long a call waits for it
 //! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
 //! calls     how often, how long, with what outcome a driver was called
@@ -10,7 +12,7 @@
 //!
 //! This room does not know how a plugin is started, nor what a volume is beyond the protocol's words. Everything a
 //! plugin answers, and everything in its sockets directory, is hostile. The protocol's facts are from moby 20.10 and
-//! later: `volume/drivers/{proxy,adapter,extpoint}.go`, `pkg/plugins/client.go`, `pkg/plugins/transport`.
+//! later: `volume/drivers/{proxy,adapter,extpoint}.go`, `pkg/plugins`.
 
 mod answer;
 mod calls;
@@ -18,21 +20,23 @@ mod client;
 mod connect;
 mod driver;
 mod error;
+mod legacy;
 mod presence;
 mod ready;
 mod registry;
 mod scope;
 #[cfg(test)]
 pub(crate) mod testing;
+mod way;
 
 pub use calls::{Calls, DURATION_BOUNDS, Outcome, Tally};
 pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
 pub use driver::{Driver, Found, Reach};
-pub use error::{Error, SocketError};
+pub use error::{Error, LegacyError, SocketError};
 pub use presence::{Presence, STARTING_WAIT};
 pub use ready::ready;
 pub use registry::{Drivers, Lease, Registration};
-pub use scope::{Place, Scope};
+pub use scope::{Place, Scope, host_place};
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -1,21 +1,30 @@
 //! Which drivers are live, and who counts on them.
 //!
-//! A name is a plugin's reference: `rclone`, `rclone:latest` and `docker.io/library/rclone:latest` are one driver,
-//! everywhere. Leases are counted by that name whether or not the driver is live, because a volume needs its driver
-//! also while the plugin is down. This file does not know what a lease is held for.
+//! A managed plugin's name is a reference: `rclone`, `rclone:latest` and `docker.io/library/rclone:latest` are one
+//! driver, everywhere; its own name is `rclone:latest`. A legacy plugin's own name has no tag: `nfs`. A name that somebody
+//! types is a managed plugin's if there is one, enabled or not, and else a legacy plugin's, as with dockerd; a name that
+//! was written down is an own name, and stays what it is. Leases are counted by own name whether or not the driver is
+//! live, because a volume needs its driver also while the plugin is down. This file does not know what a lease is held
+//! for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 use super::calls::Calls;
 use super::client::Deadlines;
+use super::connect::Endpoint;
 use super::driver::Driver;
-use super::error::Error;
+use super::error::{Error, LegacyError};
+use super::legacy::Legacy;
 use super::presence::Presence;
 use super::scope::Scope;
+use super::way::Way;
 use crate::oci::Reference;
 
 /// All drivers of this daemon; clones are the same set.
@@ -25,8 +34,11 @@ pub struct Drivers(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     deadlines: Deadlines,
-    /// Changed with every registration.
+    /// Changed with every driver that becomes live.
     arrivals: watch::Sender<u64>,
+    /// Changed whenever the set of live managed drivers may be another one.
+    changes: watch::Sender<u64>,
+    legacy: Legacy,
     /// By normalised name. Held only for a look or a change in memory.
     slots: Mutex<BTreeMap<String, Slot>>,
 }
@@ -67,6 +79,13 @@ impl Drivers {
         Self::default()
     }
 
+    /// No managed drivers, and the legacy ones that files in these directories name.
+    pub fn with_legacy(directories: Vec<PathBuf>) -> Self {
+        let deadlines = Deadlines::default();
+        let legacy = Legacy::new(directories, deadlines);
+        Self(Arc::new(Inner { deadlines, legacy, ..Inner::default() }))
+    }
+
     /// No drivers, with other deadlines.
     pub fn with_deadlines(deadlines: Deadlines) -> Self {
         Self(Arc::new(Inner { deadlines, ..Inner::default() }))
@@ -75,21 +94,29 @@ impl Drivers {
     /// Makes a driver live, in place of the one that has the name now.
     pub fn register(&self, registration: Registration) {
         let name = normalised(&registration.name);
-        let registration = Registration { name: name.clone(), ..registration };
+        let way = Way::Plugin(Endpoint::new(registration.sockets, registration.socket));
         // The driver before it is dropped after the lock: it may have connections to close.
         let before = {
             let mut slots = self.0.slots();
-            let slot = slots.entry(name).or_default();
-            let driver = Driver::new(registration, self.0.deadlines, slot.state.calls().unwrap_or_default());
+            let slot = slots.entry(name.clone()).or_default();
+            let (scope, presence) = (registration.scope, registration.presence);
+            let calls = slot.state.calls().unwrap_or_default();
+            let driver = Driver::new(&name, way, scope, presence, self.0.deadlines, calls);
             std::mem::replace(&mut slot.state, State::Live(Arc::new(driver)))
         };
         drop(before);
-        self.0.arrivals.send_modify(|count| *count = count.wrapping_add(1));
+        bump(&self.0.changes);
+        bump(&self.0.arrivals);
     }
 
     /// Changes whenever a driver becomes live, the first time or anew; closed with the last of these clones.
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.0.arrivals.subscribe()
+    }
+
+    /// Changes whenever [`Drivers::names`] may have changed; closed with the last of these clones.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
     }
 
     /// The driver is not live any more, and its plugin may be gone for good. Leases stay.
@@ -102,7 +129,27 @@ impl Drivers {
         self.0.leave(name, |state| State::Disabled(state.calls().unwrap_or_default()));
     }
 
-    /// The live driver of a name in any spelling.
+    /// The driver of a name that was typed: a managed one, or else a legacy one, which is looked for and, if it is new,
+    /// greeted.
+    ///
+    /// # Errors
+    /// As [`Drivers::lookup`]; [`Error::Legacy`].
+    pub async fn find(&self, name: &str) -> Result<Arc<Driver>, Error> {
+        match self.lookup(name) {
+            Err(Error::NotFound { .. }) => self.find_legacy(name).await,
+            other => other,
+        }
+    }
+
+    /// The driver of an own name that was written down.
+    ///
+    /// # Errors
+    /// As [`Drivers::find`].
+    pub async fn recorded(&self, name: &str) -> Result<Arc<Driver>, Error> {
+        if normalised(name) == name { self.find(name).await } else { self.find_legacy(name).await }
+    }
+
+    /// The live managed driver of a name in any spelling.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Disabled`], [`Error::Nameless`], with dockerd's words.
@@ -117,12 +164,63 @@ impl Drivers {
         }
     }
 
-    /// The names of the live drivers, sorted.
+    /// All drivers: those that are live, and legacy ones that the file system names and `wanted` says yes to, which are
+    /// greeted until the deadline if they are new. A legacy plugin that is no volume driver, or that has the name of a
+    /// managed one, is left out. Sorted by name.
+    pub async fn all(
+        &self,
+        wanted: impl Fn(&str) -> bool,
+        deadline: Instant,
+    ) -> Vec<(String, Result<Arc<Driver>, Error>)> {
+        let live = self.live().into_iter().filter(|driver| wanted(driver.name()));
+        let mut all: BTreeMap<_, _> = live.map(|driver| (driver.name().to_owned(), Ok(driver))).collect();
+        let names = timeout_at(deadline, self.0.legacy.names()).await.unwrap_or_else(|_| {
+            tracing::warn!("the directories of legacy plugins were not read in time");
+            BTreeSet::new()
+        });
+        let names = names.into_iter().filter(|name| wanted(name) && !self.is_managed(name));
+        let greet = |name: String| async move {
+            let begun = Instant::now();
+            let found = timeout_at(deadline, self.find_legacy(&name)).await;
+            let found = found.unwrap_or_else(|_| Err(late(&name, deadline - begun)));
+            (name, found)
+        };
+        for (name, found) in join_all(names.map(greet)).await {
+            let is_none = matches!(&found, Err(Error::NotFound { .. }))
+                || matches!(&found, Err(Error::Legacy { problem, .. })
+                    if matches!(**problem, LegacyError::NotAVolumeDriver));
+            if !is_none {
+                all.insert(name, found);
+            }
+        }
+        all.into_iter().collect()
+    }
+
+    /// The names of the legacy drivers that were there when they were last looked for, sorted.
+    pub fn legacy_names(&self) -> Vec<String> {
+        self.0.legacy.known().iter().map(|driver| driver.name().to_owned()).collect()
+    }
+
+    async fn find_legacy(&self, name: &str) -> Result<Arc<Driver>, Error> {
+        let not_found = || Error::NotFound { name: name.to_owned() };
+        let found = self.0.legacy.find(name).await?.ok_or_else(not_found)?;
+        if found.is_new {
+            bump(&self.0.arrivals);
+        }
+        Ok(found.driver)
+    }
+
+    /// Whether a managed plugin has the name, in any spelling.
+    fn is_managed(&self, name: &str) -> bool {
+        !matches!(self.lookup(name), Err(Error::NotFound { .. }))
+    }
+
+    /// The names of the live managed drivers, sorted.
     pub fn names(&self) -> Vec<String> {
         self.live().iter().map(|driver| driver.name().to_owned()).collect()
     }
 
-    /// The live drivers, sorted by name.
+    /// The live managed drivers, sorted by name.
     pub fn live(&self) -> Vec<Arc<Driver>> {
         let slots = self.0.slots();
         slots
@@ -135,20 +233,25 @@ impl Drivers {
     }
 
     /// How the drivers that are live or disabled were called, by name. The numbers of a name begin when it is first live
-    /// or disabled, and are gone when it is unregistered.
+    /// or disabled, and are gone when it is unregistered. Those of a legacy driver are told as long as its file is found.
     pub fn calls(&self) -> Vec<(String, Arc<Calls>)> {
-        let slots = self.0.slots();
-        slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.state.calls()?))).collect()
+        let managed: Vec<_> = {
+            let slots = self.0.slots();
+            slots.iter().filter_map(|(name, slot)| Some((name.clone(), slot.state.calls()?))).collect()
+        };
+        let legacy = self.0.legacy.known().into_iter();
+        let legacy = legacy.map(|driver| (driver.name().to_owned(), Arc::clone(driver.calls())));
+        managed.into_iter().chain(legacy).collect()
     }
 
-    /// Counts on the driver of a name until the lease is dropped.
+    /// Counts on the driver of an own name until the lease is dropped.
     pub fn lease(&self, name: &str) -> Lease {
-        let name = normalised(name);
+        let name = name.to_owned();
         self.0.slots().entry(name.clone()).or_default().leases += 1;
         Lease { drivers: Arc::clone(&self.0), name }
     }
 
-    /// How many count on the driver of a name.
+    /// How many count on the managed driver of a name.
     pub fn leases(&self, name: &str) -> usize {
         self.0.slots().get(&normalised(name)).map_or(0, |slot| slot.leases)
     }
@@ -173,6 +276,8 @@ impl Inner {
         if slot.is_idle() {
             slots.remove(&name);
         }
+        drop(slots);
+        bump(&self.changes);
     }
 }
 
@@ -214,96 +319,21 @@ impl Drop for Lease {
     }
 }
 
-/// The one spelling of a name: familiar, with its tag. What is no reference is a name of its own.
+fn bump(count: &watch::Sender<u64>) {
+    count.send_modify(|count| *count = count.wrapping_add(1));
+}
+
+/// A legacy plugin that was not greeted in time.
+fn late(name: &str, deadline: Duration) -> Error {
+    let late = Error::Deadline { method: "Plugin.Activate", driver: name.to_owned(), deadline };
+    Error::Legacy { name: name.to_owned(), problem: Box::new(LegacyError::Activate(Box::new(late))) }
+}
+
+/// The one spelling of a managed plugin's name: familiar, with its tag. What is no reference is a name of its own.
 fn normalised(name: &str) -> String {
     name.parse::<Reference>()
         .map_or_else(|_| name.to_owned(), |reference| reference.with_default_tag().familiar())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn registration(name: &str) -> Registration {
-        let scope = Scope { rootfs: "/rootfs".into(), propagated: None };
-        let (sockets, socket) = ("/nowhere".into(), "p.sock".into());
-        Registration {
-            name: name.into(),
-            sockets,
-            socket,
-            scope,
-            presence: watch::Sender::default().subscribe(),
-        }
-    }
-
-    #[test]
-    fn every_spelling_is_the_same_driver() {
-        let drivers = Drivers::new();
-        drivers.register(registration("docker.io/library/rclone"));
-        for name in ["rclone", "rclone:latest", "library/rclone", "docker.io/library/rclone:latest"] {
-            assert_eq!(drivers.lookup(name).unwrap().name(), "rclone:latest", "{name}");
-            assert!(Drivers::same("rclone", name), "{name}");
-        }
-        assert!(drivers.lookup("rclone:1.2").is_err());
-        assert_eq!(drivers.names(), ["rclone:latest"]);
-    }
-
-    #[test]
-    fn lookups_fail_in_dockerds_words() {
-        let drivers = Drivers::new();
-        let text = |name: &str| drivers.lookup(name).unwrap_err().to_string();
-        assert_eq!(text("nope"), r#"error looking up volume plugin nope: plugin "nope" not found"#);
-        assert_eq!(text(""), "driver name cannot be empty");
-        assert_eq!(text("A B"), r#"error looking up volume plugin A B: plugin "A B" not found"#);
-        drivers.register(registration("rclone:latest"));
-        drivers.disable("rclone:latest");
-        assert_eq!(text("rclone"), "error looking up volume plugin rclone: plugin rclone found but disabled");
-        drivers.unregister("rclone");
-        assert_eq!(text("rclone"), r#"error looking up volume plugin rclone: plugin "rclone" not found"#);
-    }
-
-    #[test]
-    fn leases_are_counted_by_name_live_or_not() {
-        let drivers = Drivers::new();
-        let first = drivers.lease("rclone");
-        drivers.register(registration("rclone:latest"));
-        let second = drivers.lease("docker.io/library/rclone:latest");
-        assert_eq!(drivers.leases("rclone:latest"), 2);
-        drivers.unregister("rclone:latest");
-        assert_eq!(drivers.leases("rclone"), 2);
-        drop(first);
-        assert_eq!(drivers.leases("rclone"), 1);
-        drop(second);
-        assert_eq!(drivers.leases("rclone"), 0);
-    }
-
-    #[test]
-    fn what_nobody_needs_is_forgotten() {
-        let drivers = Drivers::new();
-        drop(drivers.lease("a"));
-        drivers.unregister("b");
-        assert!(drivers.0.slots().is_empty());
-    }
-
-    #[test]
-    fn numbers_live_as_long_as_their_plugin() {
-        let drivers = Drivers::new();
-        let names = || drivers.calls().into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-        let lease = drivers.lease("rclone");
-        assert_eq!(names(), [""; 0], "a volume alone has no driver");
-        drivers.register(registration("rclone"));
-        let first = Arc::clone(&drivers.calls()[0].1);
-        let kept = || drivers.calls().iter().any(|(_, calls)| Arc::ptr_eq(calls, &first));
-        drivers.register(registration("rclone"));
-        assert!(kept(), "the plugin was started again");
-        drivers.disable("rclone");
-        assert!(kept() && names() == ["rclone:latest"], "the plugin is disabled");
-        drivers.register(registration("rclone"));
-        assert!(kept(), "the plugin is enabled again");
-        drivers.unregister("rclone");
-        assert_eq!(names(), [""; 0], "the plugin is gone, its volume is not");
-        drivers.register(registration("rclone"));
-        assert!(!kept(), "another plugin of the same name");
-        drop(lease);
-    }
-}
+mod tests;

@@ -125,7 +125,10 @@ impl FakePlugin {
             name: name.to_owned(),
             sockets: self.sockets.clone(),
             socket: "p.sock".to_owned(),
-            scope: Scope { rootfs: "/d/rootfs".into(), propagated: Some(("/mnt".into(), "/d/prop".into())) },
+            scope: Scope::Own {
+                rootfs: "/d/rootfs".into(),
+                propagated: Some(("/mnt".into(), "/d/prop".into())),
+            },
             presence: self.presence.subscribe(),
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn make_known(inner: &Inner, plugin: &Plugin) {
         name: plugin.name.clone(),
         sockets: inner.parts.exec.plugin(plugin.id.as_str()).sockets(),
         socket: plugin.config().interface.socket.clone(),
-        scope: Scope {
+        scope: Scope::Own {
             rootfs: data.rootfs(),
             propagated: (!inside.is_empty()).then(|| (inside.into(), data.propagated_mount())),
         },

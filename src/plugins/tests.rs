@@ -194,7 +194,7 @@ async fn a_plugin_is_enabled_once_and_disabled_once() {
         assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Conflict, expected));
     }
 
-    let lease = ground.drivers.lease("tiny");
+    let lease = ground.drivers.lease("tiny:latest");
     assert_eq!(text(plugins.disable("tiny", false).await), "plugin tiny:latest is in use");
     assert_eq!(text(plugins.remove("tiny", false).await), "plugin tiny:latest is in use");
     drop(lease);
@@ -219,7 +219,7 @@ async fn force_removes_an_enabled_plugin_that_volumes_lean_on() {
     create(&plugins, "tiny", tiny("")).await.unwrap();
     plugins.enable("tiny", Duration::ZERO).await.unwrap();
     let pid = plugins.inspect("tiny").unwrap().observed.pid.unwrap();
-    let _lease = ground.drivers.lease("tiny");
+    let _lease = ground.drivers.lease("tiny:latest");
     assert!(plugins.remove("tiny", true).await.unwrap().enabled);
     assert!(!lives(pid) && ground.is_empty());
     assert!(chain(&ground.drivers.lookup("tiny").unwrap_err()).contains("plugin \"tiny\" not found"));

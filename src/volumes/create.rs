@@ -73,7 +73,7 @@ impl Volumes {
         let wanted = match driver {
             "" => None,
             LOCAL_DRIVER => Some(LOCAL_DRIVER.to_owned()),
-            plugin => Some(self.0.drivers.lookup(plugin)?.name().to_owned()),
+            plugin => Some(self.0.drivers.find(plugin).await?.name().to_owned()),
         };
         let taken = wanted.is_some_and(|wanted| wanted != volume.driver);
         let conflict = || Problem::NameTaken { driver: volume.driver.clone(), name: name.to_owned() };
@@ -113,7 +113,7 @@ impl Volumes {
 
     async fn create_in_plugin(&self, name: &str, request: Create) -> Result<Arc<Volume>, Problem> {
         name::check_any(name)?;
-        let driver = self.0.drivers.lookup(&request.driver)?;
+        let driver = self.0.drivers.find(&request.driver).await?;
         // From here on, so that the plugin is not disabled between its answer and our record.
         let _lease = self.0.drivers.lease(driver.name());
         if !has(&driver, name).await? {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Error, Problem, Result, Volume, Volumes};
 use crate::drivers::{self, Driver, Found};
@@ -37,7 +38,7 @@ impl Volumes {
             name: volume.name.clone(),
             source: Box::new(source),
         };
-        let driver = self.0.drivers.lookup(&volume.driver).map_err(checking)?;
+        let driver = self.0.drivers.recorded(&volume.driver).await.map_err(checking)?;
         match driver.get(&volume.name).await {
             Ok(Some(found)) => {
                 driver.capabilities().await;
@@ -60,17 +61,19 @@ impl Volumes {
 
     /// A volume without a record, at whichever driver has it; the first by name if several do.
     pub(super) async fn anywhere(&self, name: &str) -> Option<(Arc<Driver>, Volume)> {
-        let deadline = self.0.list_deadline;
+        let deadline = Instant::now() + self.0.list_deadline;
         let ask = |driver: Arc<Driver>| async move {
             let answer = async {
                 let found = driver.get(name).await.ok().flatten()?;
                 driver.capabilities().await;
                 Some(told(&driver, found, None))
             };
-            let volume = tokio::time::timeout(deadline, answer).await.ok().flatten()?;
+            let volume = timeout_at(deadline, answer).await.ok().flatten()?;
             Some((driver, volume))
         };
-        let mut asked: FuturesOrdered<_> = self.0.drivers.live().into_iter().map(ask).collect();
+        let drivers = self.0.drivers.all(|_| true, deadline).await;
+        let drivers = drivers.into_iter().filter_map(|(_, driver)| driver.ok());
+        let mut asked: FuturesOrdered<_> = drivers.map(ask).collect();
         while let Some(answer) = asked.next().await {
             if answer.is_some() {
                 return answer;

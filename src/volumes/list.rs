@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::inspect::told;
 use super::{Filter, Volume, Volumes};
-use crate::drivers::{Driver, Found};
+use crate::drivers::{Driver, Found, Reach};
 use crate::error::chain;
 
 /// A list, and what is missing from it.
@@ -30,8 +30,8 @@ type Recorded = HashMap<String, (Arc<Volume>, bool)>;
 impl Volumes {
     /// The volumes that pass the filter. Never fails, and takes [`super::LIST_DEADLINE`] at the most.
     pub async fn list(&self, filter: &Filter) -> Listing {
-        let drivers: Vec<_> =
-            self.0.drivers.live().into_iter().filter(|driver| filter.wants_driver(driver.name())).collect();
+        let deadline = Instant::now() + self.0.list_deadline;
+        let drivers = self.0.drivers.all(|name| filter.wants_driver(name), deadline).await;
         let matcher = filter.matcher();
         let wants_local = filter.wants_driver(super::LOCAL_DRIVER);
         let mut local = Vec::new();
@@ -51,13 +51,25 @@ impl Volumes {
         let mut listed: BTreeMap<_, _> =
             local.into_iter().map(|volume| (volume.name.clone(), volume)).collect();
         let mut warnings = Vec::new();
-        let deadline = Instant::now() + self.0.list_deadline;
-        for (driver, answer) in join_all(drivers.into_iter().map(|driver| ask(driver, deadline))).await {
+        let asked = drivers.into_iter().map(|(name, driver)| async move {
+            let answer = match driver {
+                Ok(driver) => ask(driver, deadline).await,
+                Err(error) => Err(Unlisted { why: chain(&error), reach: Reach::default() }),
+            };
+            (name, answer)
+        });
+        for (name, answer) in join_all(asked).await {
             let volumes = match answer {
-                Ok(found) => joined(&driver, found, &recorded),
-                Err(why) => {
-                    warnings.push(format!("list {}: {why}", driver.name()));
-                    remembered(&driver, &recorded)
+                Ok((driver, found)) => joined(&driver, found, &recorded),
+                Err(Unlisted { why, reach }) => {
+                    let remembered = remembered(&name, reach, &recorded);
+                    // A legacy plugin that nobody has used may be a socket that somebody left behind.
+                    if remembered.is_empty() && self.0.drivers.lookup(&name).is_err() {
+                        tracing::debug!(driver = name, why, "a legacy plugin is left out");
+                    } else {
+                        warnings.push(format!("list {name}: {why}"));
+                    }
+                    remembered
                 }
             };
             for (volume, held) in volumes {
@@ -70,8 +82,15 @@ impl Volumes {
     }
 }
 
+/// A driver that did not list its volumes.
+struct Unlisted {
+    why: String,
+    /// As far as it is known.
+    reach: Reach,
+}
+
 /// Asks one driver for its volumes, and how far they reach.
-async fn ask(driver: Arc<Driver>, deadline: Instant) -> (Arc<Driver>, Result<Vec<Found>, String>) {
+async fn ask(driver: Arc<Driver>, deadline: Instant) -> Result<(Arc<Driver>, Vec<Found>), Unlisted> {
     let begun = Instant::now();
     let answer = match timeout_at(deadline, driver.list()).await {
         Ok(Ok(found)) => Ok(found),
@@ -85,7 +104,10 @@ async fn ask(driver: Arc<Driver>, deadline: Instant) -> (Arc<Driver>, Result<Vec
         // Late, it is told as local this once.
         let _ = timeout_at(deadline, driver.capabilities()).await;
     }
-    (driver, answer)
+    match answer {
+        Ok(found) => Ok((driver, found)),
+        Err(why) => Err(Unlisted { why, reach: driver.known_reach() }),
+    }
 }
 
 /// What a driver listed, joined with our records, without names that are another driver's.
@@ -108,9 +130,8 @@ fn joined(driver: &Driver, found: Vec<Found>, recorded: &Recorded) -> Vec<(Arc<V
 }
 
 /// What we remember of a driver's volumes.
-fn remembered(driver: &Driver, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
-    let of_driver = recorded.values().filter(|(volume, _)| volume.driver == driver.name());
-    let reach = driver.known_reach();
+fn remembered(driver: &str, reach: Reach, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
+    let of_driver = recorded.values().filter(|(volume, _)| volume.driver == driver);
     of_driver.map(|(volume, held)| (Arc::new(Volume { reach, ..Volume::clone(volume) }), *held)).collect()
 }
 

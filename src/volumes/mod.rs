@@ -162,6 +162,11 @@ impl Volumes {
         Ok(Self(Arc::new(inner)))
     }
 
+    /// The names of the legacy drivers that were there when they were last looked for, sorted.
+    pub fn legacy_drivers(&self) -> Vec<String> {
+        self.0.drivers.legacy_names()
+    }
+
     /// Runs a change to its end, also when the caller goes away.
     async fn finish<T: Send + 'static>(
         &self,

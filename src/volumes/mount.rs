@@ -71,7 +71,7 @@ impl Volumes {
         if row.phase == Phase::Owed {
             self.pay_anyhow(&row).await?;
         }
-        let driver = self.0.drivers.lookup(&row.driver)?;
+        let driver = self.0.drivers.recorded(&row.driver).await?;
         if !is_held {
             self.note(&row, Phase::Asked).await?;
         }
@@ -102,6 +102,7 @@ impl Volumes {
         let staged = self.on_stage(move |stage| Ok(stage.bind(&id, &place))).await?;
         staged.map_err(|error| match error {
             stage::Error::Theirs(error) => refused(chain(&error)),
+            refusal @ stage::Error::Refused { .. } => refused(refusal.to_string()),
             ours => Problem::Stage(ours),
         })
     }
@@ -152,7 +153,8 @@ impl Volumes {
     pub(super) async fn pay(&self, row: &Mount) -> Result<(), Problem> {
         let id = row.id();
         self.on_stage(move |stage| stage.clear(&id)).await?;
-        self.0.drivers.lookup(&row.driver)?.unmount(&row.volume, &row.reference).await?;
+        let driver = self.0.drivers.recorded(&row.driver).await?;
+        driver.unmount(&row.volume, &row.reference).await?;
         self.cross_out(row).await
     }
 

@@ -85,7 +85,7 @@ impl Volumes {
             }
             Err(problem) => return Err(Error::of("get", name, problem)),
         }
-        let removed = match self.0.drivers.lookup(&volume.driver) {
+        let removed = match self.0.drivers.recorded(&volume.driver).await {
             Ok(driver) => driver.remove(name).await,
             Err(error) => Err(error),
         };

@@ -56,12 +56,15 @@ impl Volumes {
     pub(super) async fn settle(&self) {
         let mut by_driver: BTreeMap<String, Vec<Mount>> = BTreeMap::new();
         for row in self.0.ledger.all() {
-            // One that is being started becomes live once more when it listens.
-            if !row.is_local() && self.0.drivers.lookup(&row.driver).is_ok_and(|driver| driver.is_here()) {
+            if !row.is_local() {
                 by_driver.entry(row.driver.clone()).or_default().push(row);
             }
         }
-        let settle = |rows: Vec<Mount>| async move {
+        let settle = |(driver, rows): (String, Vec<Mount>)| async move {
+            // One that is being started becomes live once more when it listens.
+            if !self.0.drivers.recorded(&driver).await.is_ok_and(|driver| driver.is_here()) {
+                return;
+            }
             for row in rows {
                 if let Err(problem) = self.settle_one(&row).await {
                     let (volume, reference, error) = (&row.volume, &row.reference, chain(&problem));
@@ -69,7 +72,7 @@ impl Volumes {
                 }
             }
         };
-        join_all(by_driver.into_values().map(settle)).await;
+        join_all(by_driver.into_iter().map(settle)).await;
     }
 
     async fn settle_one(&self, row: &Mount) -> Result<(), Problem> {
@@ -79,7 +82,7 @@ impl Volumes {
         match row.phase {
             Phase::Owed => self.pay_anyhow(&row).await,
             Phase::Held if self.is_lost(&row).await? => {
-                let driver = self.0.drivers.lookup(&row.driver)?;
+                let driver = self.0.drivers.recorded(&row.driver).await?;
                 tracing::info!(
                     volume = row.volume,
                     reference = row.reference,

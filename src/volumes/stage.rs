@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statfs::statfs;
 
-use crate::confine::{self, Name, Root, unmount_stack};
-use crate::drivers::Place;
+use crate::confine::{self, FileType, Name, Pinned, Root, unmount_stack};
+use crate::drivers::{Place, host_place};
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// Of the directory, and of each place in it: what is bound there brings its own mode.
@@ -34,6 +34,8 @@ pub enum Error {
     Ours(#[source] confine::Error),
     #[error(transparent)]
     Theirs(confine::Error),
+    #[error("it leads to {}, which is refused: {reason}", path.display())]
+    Refused { path: PathBuf, reason: &'static str },
 }
 
 type Result<T> = std::result::Result<T, Error>;
@@ -61,11 +63,10 @@ impl Stage {
     /// The copy exchanges no mounts with the plugin's: it stays as it was handed out.
     ///
     /// # Errors
-    /// [`Error::Theirs`] when the place is not there, no directory, or leads out; else it is ours.
+    /// [`Error::Theirs`] and [`Error::Refused`] when the place is not there, no directory, or leads out; else it is ours.
     pub(super) fn bind(&self, id: &str, place: &Place) -> Result<()> {
         self.clear(id)?;
-        let root = Root::open(&place.base).map_err(Error::Theirs)?;
-        let source = root.beneath(place.below.as_os_str().as_bytes()).map_err(Error::Theirs)?;
+        let source = self.hold(place)?;
         let ours = Root::open(&self.0).map_err(Error::Ours)?;
         ours.make_directory(id.as_bytes(), DIRECTORY_MODE).map_err(Error::Ours)?;
         let bind = || {
@@ -74,6 +75,31 @@ impl Stage {
             ours.follow(id.as_bytes())?.set_shared(false)
         };
         bind().map_err(Error::Ours)
+    }
+
+    /// Holds on to the directory that a place is.
+    fn hold(&self, place: &Place) -> Result<Pinned> {
+        let path = match place {
+            Place::Beneath { base, below } => {
+                let root = Root::open(base).map_err(Error::Theirs)?;
+                return root.beneath(below.as_os_str().as_bytes()).map_err(Error::Theirs);
+            }
+            Place::OnHost(path) => path,
+        };
+        // Links of the host are the administrator's, and followed; where they lead is looked at again.
+        let root = Root::open(Path::new("/")).map_err(Error::Ours)?;
+        let held = root.follow(path.as_os_str().as_bytes()).map_err(Error::Theirs)?;
+        let is_directory = held.metadata().map_err(Error::Theirs)?.file_type == FileType::Directory;
+        let path = held.host_path().map_err(Error::Ours)?;
+        let refused = |reason| Error::Refused { path: path.clone(), reason };
+        host_place(&path).map_err(refused)?;
+        if !is_directory {
+            return Err(refused("it is no directory"));
+        }
+        if path.starts_with(&self.0) || self.0.starts_with(&path) {
+            return Err(refused("the mounts of other volumes are there"));
+        }
+        Ok(held)
     }
 
     /// Detaches what is staged under the id, if there is anything.
@@ -165,7 +191,7 @@ mod tests {
         fs::create_dir_all(base.join("v")).unwrap();
         fs::write(base.join("v/file"), "theirs").unwrap();
         let stage = Stage::open(&place.path().join("mounts")).unwrap();
-        let at = |below: &str| Place { base: base.clone(), below: below.into() };
+        let at = |below: &str| Place::Beneath { base: base.clone(), below: below.into() };
         stage.bind("ab", &at("v")).unwrap();
         fs::rename(base.join("v"), base.join("w")).unwrap();
         symlink("/etc", base.join("v")).unwrap();
@@ -196,12 +222,36 @@ mod tests {
         for below in
             ["relative", "absolute", "magic", "magic/etc", "../secret", "in/../../secret", "file", "none"]
         {
-            let error = stage.bind("ab", &Place { base: base.clone(), below: below.into() }).unwrap_err();
+            let place = Place::Beneath { base: base.clone(), below: below.into() };
+            let error = stage.bind("ab", &place).unwrap_err();
             assert!(matches!(error, Error::Theirs(_)), "{below}: {error:?}");
         }
         assert!(stage.mounted().unwrap().is_empty());
-        let fine = stage.bind("ab", &Place { base, below: "fine".into() });
+        let fine = stage.bind("ab", &Place::Beneath { base, below: "fine".into() });
         stage.clear("ab").unwrap();
         fine.unwrap();
+    }
+
+    #[test]
+    fn a_place_of_the_host_is_where_its_links_lead() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        fs::create_dir(at("data")).unwrap();
+        fs::write(at("data/file"), "text").unwrap();
+        symlink(at("data"), at("absolute")).unwrap();
+        symlink("/proc/self/root", at("magic")).unwrap();
+        symlink("/proc/1", at("proc")).unwrap();
+        symlink("/", at("root")).unwrap();
+        let stage = Stage::open(&at("mounts")).unwrap();
+        for name in ["data/file", "none", "magic", "proc", "root", "mounts", ""] {
+            let error = stage.bind("ab", &Place::OnHost(at(name))).unwrap_err();
+            assert!(matches!(error, Error::Theirs(_) | Error::Refused { .. }), "{name}: {error:?}");
+        }
+        assert!(stage.mounted().unwrap().is_empty());
+        let bound = stage.bind("ab", &Place::OnHost(at("absolute")));
+        let read = fs::read_to_string(stage.path("ab").join("file"));
+        stage.clear("ab").unwrap();
+        bound.unwrap();
+        assert_eq!(read.unwrap(), "text");
     }
 }

@@ -69,6 +69,8 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
     let facts = &rooms.facts;
     let machine = &facts.machine;
     let mut volume = plugins::enabled_volume_drivers(&rooms);
+    // As dockerd, those that were used, or listed, and not those that might be found.
+    volume.extend(rooms.volumes.legacy_drivers());
     volume.push("local".to_owned());
     volume.sort();
     let info = Info {

@@ -22,7 +22,7 @@ impl Rig {
 
     fn register_last(&self, rootfs: PathBuf) {
         let mut registration = self.plugins.last().unwrap().registration("p:latest");
-        registration.scope = Scope { rootfs, propagated: None };
+        registration.scope = Scope::Own { rootfs, propagated: None };
         self.drivers.register(registration);
     }
 
@@ -114,7 +114,8 @@ async fn a_start_mounts_again_what_was_lost_and_detaches_what_nobody_uses() {
     let kept = rig.volumes.mount("v", "kept").await.unwrap();
     let lost = rig.volumes.mount("v", "lost").await.unwrap();
     rig.volumes.0.stage.clear(&lost.file_name().unwrap().to_string_lossy()).unwrap();
-    let place = crate::drivers::Place { base: rig.directory.path().join("rootfs"), below: "v".into() };
+    let place =
+        crate::drivers::Place::Beneath { base: rig.directory.path().join("rootfs"), below: "v".into() };
     rig.volumes.0.stage.bind("orphan", &place).unwrap();
     rig = rig.reopened();
     assert_eq!(rig.staged(), 1, "what is in use stays, what is not goes");
