@@ -2,7 +2,7 @@
 //!
 //! Each test starts a daemon of its own. By default that is dockplugd, on the runtime that `COMPAT_RUNTIME` names; with
 //! `COMPAT_DAEMON=dockerd` the same tests run against a real dockerd, which keeps them honest (`make oracle`). They need
-//! root, runc, rclone, fuse3, docker-registry, skopeo, openssl, ip and a docker CLI: `make test` brings them.
+//! root, runc, rclone, fuse3, docker-registry, skopeo, podman, openssl, ip and a docker CLI: `make test` brings them.
 
 #[cfg(test)]
 mod support;
@@ -43,6 +43,8 @@ mod plugin_logs;
 mod plugin_preflight;
 #[cfg(test)]
 mod plugin_world;
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 mod random_kills;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
 //!
 //! ```text
-//! 6 main . 5 app, server . 4 api, scrape . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers,
+//! 6 main . 5 app, server . 4 api, scrape, publish . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers,
 //! engine . 1 oci, confine, state, events, watch, metrics, trust . 0 error, config, paths
 //! ```
 
@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod oci;
 pub mod paths;
 pub mod plugins;
+pub mod publish;
 pub mod registry;
 pub mod runtime;
 pub mod scrape;

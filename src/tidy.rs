@@ -14,7 +14,7 @@ const RANKS: [&[&str]; 9] = [
     &["oci", "confine", "state", "events", "watch", "metrics", "trust"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
-    &["api", "scrape"],
+    &["api", "scrape", "publish"],
     &["server", "commands"],
     &["app"],
     &["main"],

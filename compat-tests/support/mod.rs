@@ -15,6 +15,7 @@ pub(crate) mod legacy;
 pub(crate) mod network;
 pub(crate) mod openmetrics;
 pub(crate) mod plugin;
+pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;
 pub(crate) mod tokens;

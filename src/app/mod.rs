@@ -4,6 +4,7 @@
 
 mod logging;
 mod pidfile;
+mod publishing;
 mod signals;
 
 use std::fs::{DirBuilder, Permissions};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::logging::start as start_logging;
 use self::pidfile::Pidfile;
+use self::publishing::Publishing;
 pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
@@ -51,6 +53,7 @@ pub struct App {
     config: Config,
     server: Server,
     metrics: Option<Server>,
+    publishing: Option<Publishing>,
     plugins: Plugins,
     _pidfile: Pidfile,
 }
@@ -82,7 +85,7 @@ impl App {
             events.clone(),
             &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
         )?;
-        let settling = volumes.clone();
+        let (settling, published) = (volumes.clone(), (drivers.clone(), volumes.clone()));
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -116,11 +119,15 @@ impl App {
         let sources = Sources { plugins: plugins.clone(), volumes, drivers, requests: api.requests(), build };
         // Before the API, so that whoever has an answer of that finds this too.
         let metrics = metrics_listeners.map(|listeners| serve_metrics(listeners, sources));
+        let publishing = match &config.publish_sockets {
+            Some(directory) => Some(publish(directory, published)?),
+            None => None,
+        };
         let server = Server::start(listeners, &api, rooms.closing);
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
         plugins.restore();
-        Ok(Self { config, server, metrics, plugins, _pidfile: pidfile })
+        Ok(Self { config, server, metrics, publishing, plugins, _pidfile: pidfile })
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
@@ -137,7 +144,13 @@ impl App {
                     None => true,
                 }
             };
-            if tokio::join!(self.server.drain(timeout), metrics) != (true, true) {
+            let publishing = async {
+                match self.publishing {
+                    Some(publishing) => publishing.end(timeout).await,
+                    None => true,
+                }
+            };
+            if tokio::join!(self.server.drain(timeout), metrics, publishing) != (true, true, true) {
                 tracing::warn!("requests were still running at the deadline");
             }
             self.plugins.shutdown().await;
@@ -156,6 +169,12 @@ fn serve_metrics(listeners: Listeners, sources: Sources) -> Server {
     }
     let closing = CancellationToken::new();
     Server::start_with(METRICS_CONNECTIONS_MAX, listeners, &Scrape::new(sources), closing)
+}
+
+/// Begins to publish volume plugins as legacy ones.
+fn publish(directory: &Path, (drivers, volumes): (Drivers, Volumes)) -> Result<Publishing, Error> {
+    let started = Publishing::start(directory, drivers, volumes);
+    started.map_err(|error| Error::Directory(directory.to_owned(), error))
 }
 
 /// Makes a directory that only root may look into.

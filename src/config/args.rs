@@ -89,17 +89,18 @@ pub struct Args {
     #[arg(long, value_name = "PROFILE")]
     pub seccomp_profile: Option<String>,
 
-<<<<<<< HEAD
-    /// Who runs containers, and answers every route that is not ours: unix://PATH, auto (whichever listens on a well-known
-    /// socket) or none [default: auto]
-=======
     /// Look for legacy volume plugins (NAME.sock, NAME.spec, NAME.json) in this directory; repeatable; an empty name for
     /// nowhere [default: /run/docker/plugins, /etc/docker/plugins and /usr/lib/docker/plugins]
     #[arg(long = "legacy-plugins-dir", value_name = "DIR")]
     pub legacy_plugins_dirs: Vec<String>,
 
-    /// Who answers the routes that are not ours: auto or none (this release cannot forward yet) [default: auto]
->>>>>>> 471b344 (Find legacy volume plugins where dockerd finds them, and use them as managed ones)
+    /// Publish each enabled volume plugin as a legacy plugin, DIR/NAME.sock, for podman, Nomad or another engine
+    /// [default: not published]
+    #[arg(long, value_name = "DIR")]
+    pub publish_sockets: Option<PathBuf>,
+
+    /// Who runs containers, and answers every route that is not ours: unix://PATH, auto (whichever listens on a well-known
+    /// socket) or none [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
 
@@ -143,6 +144,7 @@ impl Args {
             ("log-level", self.log_level.clone()),
             ("metrics-addr", self.metrics_addr.clone()),
             ("pidfile", path(&self.pidfile)),
+            ("publish-sockets", path(&self.publish_sockets)),
             ("redact-env", list(&self.redact_env)),
             ("registry-mirrors", list(&self.registry_mirrors)),
             ("runtimes", list(&self.runtimes)),
@@ -184,6 +186,7 @@ mod tests {
             redact_env: vec!["x".into()],
             seccomp_profile: Some("s".into()),
             legacy_plugins_dirs: vec!["l".into()],
+            publish_sockets: Some("p".into()),
             engine: Some("none".into()),
             version: None,
             command: None,

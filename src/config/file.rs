@@ -33,11 +33,12 @@ pub(super) struct File {
     pub(super) registry_mirrors: Option<Vec<String>>,
     pub(super) seccomp_profile: Option<String>,
     pub(super) legacy_plugins_dirs: Option<Vec<String>>,
+    pub(super) publish_sockets: Option<PathBuf>,
     pub(super) engine: Option<String>,
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 19] = [
+const KEYS: [&str; 20] = [
     "data-root",
     "debug",
     "default-runtime",
@@ -52,6 +53,7 @@ const KEYS: [&str; 19] = [
     "log-level",
     "metrics-addr",
     "pidfile",
+    "publish-sockets",
     "redact-env",
     "registry-mirrors",
     "runtimes",

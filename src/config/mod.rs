@@ -75,6 +75,8 @@ pub struct Config {
     pub seccomp_profile: SeccompProfile,
     /// Where files name legacy plugins; empty for none.
     pub legacy_plugins_dirs: Vec<PathBuf>,
+    /// Where managed volume plugins are published as legacy ones, if anywhere.
+    pub publish_sockets: Option<PathBuf>,
     /// Which other engine answers the routes that are not ours.
     pub engine: Engine,
     /// Where programs without a path are looked for: the environment's `PATH`.
@@ -194,6 +196,7 @@ impl Config {
             redact_env: list(&args.redact_env, file.redact_env),
             seccomp_profile: args.seccomp_profile.clone().or(file.seccomp_profile).unwrap_or_default().into(),
             legacy_plugins_dirs: legacy_plugins_dirs(&args.legacy_plugins_dirs, file.legacy_plugins_dirs),
+            publish_sockets: args.publish_sockets.clone().or(file.publish_sockets),
             engine: args.engine.as_ref().or(file.engine.as_ref()).map_or(Ok(Engine::Auto), |e| e.parse())?,
             search_path: OsString::new(),
         })
@@ -287,6 +290,7 @@ mod tests {
         assert_eq!(config.runtimes.asked_for(), None);
         assert_eq!(config.engine, Engine::Auto);
         assert_eq!(config.legacy_plugins_dirs, LEGACY_PLUGINS_DIRS.map(PathBuf::from));
+        assert_eq!(config.publish_sockets, None);
         assert_eq!(config.seccomp_profile, SeccompProfile::Builtin);
     }
 
@@ -314,13 +318,14 @@ mod tests {
             "--engine=none",
             "--legacy-plugins-dir=/l1",
             "--legacy-plugins-dir=/l2",
+            "--publish-sockets=/ps",
         ];
         let file = r#"{"hosts": ["unix:///a.sock", "tcp://127.0.0.1:2375"], "data-root": "/d", "exec-root": "/e",
             "pidfile": "/p", "group": "staff", "debug": true, "log-format": "json", "live-restore": false,
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
             "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
             "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323", "seccomp-profile": "/s.json",
-            "legacy-plugins-dirs": ["/l1", "/l2"]}"#;
+            "legacy-plugins-dirs": ["/l1", "/l2"], "publish-sockets": "/ps"}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);
@@ -330,6 +335,7 @@ mod tests {
         assert_eq!(resolve(&[], r#"{"metrics-addr": ""}"#).unwrap().metrics_addr, None);
         assert_eq!(config.log.level, Level::Debug);
         assert_eq!(config.legacy_plugins_dirs, [Path::new("/l1"), Path::new("/l2")]);
+        assert_eq!(config.publish_sockets.as_deref(), Some(Path::new("/ps")));
         let none: [&Path; 0] = [];
         assert_eq!(resolve(&["--legacy-plugins-dir="], "{}").unwrap().legacy_plugins_dirs, none);
         assert_eq!(resolve(&[], r#"{"legacy-plugins-dirs": []}"#).unwrap().legacy_plugins_dirs, none);

@@ -202,7 +202,7 @@ impl Watch {
                     Ok(hangup) => hangup.await,
                     Err(error) => {
                         tracing::warn!(%error, "cannot watch a client; what it asked for goes on without it");
-                        std::future::pending().await;
+                        std::future::pending::<()>().await;
                     }
                 }
             }

@@ -3,9 +3,10 @@
 //! A unix socket is nobody's before it has its owner and mode: it is bound, given away, and only then listened on.
 //! A file that is in the way is replaced only if it is a socket on which nobody listens any more.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -21,6 +22,10 @@ use crate::error::{Classified, Kind};
 
 /// Who may open the unix socket: its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
+/// Who may open a private one: its owner.
+const PRIVATE_SOCKET_MODE: u32 = 0o600;
+/// Of the directories on the way to a private one.
+const PRIVATE_DIRECTORY_MODE: u32 = 0o700;
 /// How many clients may wait to be accepted; the kernel may allow fewer.
 const BACKLOG: u32 = 1024;
 /// The group of the sockets when none was asked for.
@@ -61,7 +66,12 @@ impl Listeners {
         for host in hosts {
             match host {
                 Host::Unix(path) => {
-                    let (listener, file) = bind_unix(path, group)?;
+                    let binding = |error| Error::Unix(path.clone(), error);
+                    let group = group_id(group)?;
+                    if let Some(parent) = path.parent() {
+                        std::fs::create_dir_all(parent).map_err(binding)?;
+                    }
+                    let (listener, file) = bind_unix(path, group, SOCKET_MODE)?;
                     bound.add(Socket::Unix(listener), format!("unix://{}", path.display()));
                     bound.files.push(file);
                 }
@@ -102,6 +112,22 @@ impl Listeners {
         Ok(bound)
     }
 
+    /// Listens on a unix socket for root alone; makes the directories that are missing. Must be called inside the tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// [`Error::Unix`], [`Error::NotASocket`], [`Error::InUse`].
+    pub fn bind_private(path: &Path) -> Result<Self, Error> {
+        if let Some(parent) = path.parent() {
+            let mut builder = DirBuilder::new();
+            let made = builder.recursive(true).mode(PRIVATE_DIRECTORY_MODE).create(parent);
+            made.map_err(|error| Error::Unix(path.to_owned(), error))?;
+        }
+        let (listener, file) = bind_unix(path, None, PRIVATE_SOCKET_MODE)?;
+        let address = format!("unix://{}", path.display());
+        Ok(Self { sockets: vec![Socket::Unix(listener)], files: vec![file], addresses: vec![address] })
+    }
+
     /// Where it listens, as `scheme://address` with the real port.
     pub fn addresses(&self) -> &[String] {
         &self.addresses
@@ -131,12 +157,8 @@ impl Socket {
     }
 }
 
-fn bind_unix(path: &Path, group: &Group) -> Result<(UnixListener, SocketFile), Error> {
+fn bind_unix(path: &Path, group: Option<u32>, mode: u32) -> Result<(UnixListener, SocketFile), Error> {
     let binding = |error| Error::Unix(path.to_owned(), error);
-    let group = group_id(group)?;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(binding)?;
-    }
     make_way(path)?;
     let socket = UnixSocket::new_stream().map_err(binding)?;
     socket.bind(path).map_err(binding)?;
@@ -145,7 +167,7 @@ fn bind_unix(path: &Path, group: &Group) -> Result<(UnixListener, SocketFile), E
     if let Some(group) = group {
         std::os::unix::fs::lchown(path, None, Some(group)).map_err(binding)?;
     }
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE)).map_err(binding)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(binding)?;
     Ok((socket.listen(BACKLOG).map_err(binding)?, file))
 }
 

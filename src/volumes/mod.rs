@@ -4,7 +4,7 @@
 //! create . inspect . list . remove . prune . usage . count . mount    one verb, one file
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
 //! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
-//! settle  makes ledger, kernel and plugins agree
+//! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
 //! name, filter                                     pure: what is allowed, what matches
 //! turn    one change of a name at a time           local  the built-in driver: plain directories
 //! ```
@@ -30,6 +30,7 @@ mod list;
 mod local;
 mod mount;
 mod name;
+mod of_driver;
 mod prune;
 mod record;
 mod remove;
@@ -60,6 +61,7 @@ use ledger::{Ledger, MOUNTS, Phase};
 pub use list::Listing;
 pub use local::{Error as LocalError, LOCAL_DRIVER};
 pub use name::NAME_MAX_BYTES;
+pub use of_driver::OfDriver;
 pub use prune::Pruned;
 use record::VOLUMES;
 pub use stage::Error as StageError;

@@ -49,7 +49,8 @@ impl Volumes {
         self.mount_in_turn(&volume, reference).await.map_err(failed)
     }
 
-    async fn mount_in_turn(&self, volume: &Volume, reference: &str) -> Result<PathBuf, Problem> {
+    /// Mounts a volume whose turn it is; the reference is checked.
+    pub(super) async fn mount_in_turn(&self, volume: &Volume, reference: &str) -> Result<PathBuf, Problem> {
         let row = self.0.ledger.find(&volume.name, reference).unwrap_or_else(|| Mount {
             volume: volume.name.clone(),
             reference: reference.to_owned(),
@@ -136,7 +137,8 @@ impl Volumes {
         self.unmount_in_turn(&row).await.map_err(|problem| Error::of("unmount", name, problem))
     }
 
-    async fn unmount_in_turn(&self, row: &Mount) -> Result<(), Problem> {
+    /// Takes a mount back, of a volume whose turn it is.
+    pub(super) async fn unmount_in_turn(&self, row: &Mount) -> Result<(), Problem> {
         if row.is_local() {
             self.cross_out(row).await?;
             self.tell_mount("unmount", row);

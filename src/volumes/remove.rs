@@ -56,7 +56,8 @@ impl Volumes {
         }))
     }
 
-    async fn remove_in_plugin(&self, volume: &Volume, force: bool) -> Result<()> {
+    /// Removes a plugin's volume whose turn it is.
+    pub(super) async fn remove_in_plugin(&self, volume: &Volume, force: bool) -> Result<()> {
         let name = volume.name.as_str();
         let failed = |problem| Error::of("remove", name, problem);
         self.0.known.check_unused(name).map_err(failed)?;
