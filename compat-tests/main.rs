@@ -44,6 +44,8 @@ mod plugin_preflight;
 #[cfg(test)]
 mod plugin_world;
 #[cfg(test)]
+mod prune;
+#[cfg(test)]
 mod published;
 #[cfg(test)]
 mod random_kills;

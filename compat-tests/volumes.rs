@@ -246,27 +246,6 @@ fn what_is_not_there_is_no_such_volume() {
 }
 
 #[test]
-fn prune_takes_what_nobody_uses_and_tells_how_much() {
-    let daemon = Daemon::start();
-    daemon.run("tiny", &daemon.tiny());
-    let full = daemon.volume(&json!({})).json();
-    fs::write(format!("{}/file", full["Mountpoint"].as_str().unwrap()), vec![b'x'; 12_345]).unwrap();
-    assert_eq!(daemon.volume(&json!({"Name": "kept", "Labels": {"keep": "1"}})).status, 201);
-    assert_eq!(daemon.volume(&json!({"Name": "ofplugin", "Driver": "tiny"})).status, 201);
-
-    // The version is pinned: from 1.42 on, only anonymous volumes are pruned by default.
-    let answer =
-        daemon.http().ask("POST", "/v1.41/volumes/prune?filters=%7B%22label%21%22%3A%5B%22keep%22%5D%7D");
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    assert_eq!(answer.json(), json!({"VolumesDeleted": [full["Name"]], "SpaceReclaimed": 12_345}));
-    let answer =
-        daemon.http().ask("POST", "/v1.41/volumes/prune?filters=%7B%22label%22%3A%5B%22nope%22%5D%7D");
-    assert_eq!(answer.text(), "{\"VolumesDeleted\":[],\"SpaceReclaimed\":0}\n");
-    assert_eq!(daemon.http().ask("GET", "/volumes/kept").status, 200);
-    assert_eq!(daemon.http().ask("GET", "/volumes/ofplugin").status, 200);
-}
-
-#[test]
 fn the_clis_words_are_dockers() {
     let daemon = Daemon::start();
     let docker = daemon.docker();

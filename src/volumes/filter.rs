@@ -2,13 +2,13 @@
 //!
 //! Pure. Keys, matching and texts are dockerd's (moby `daemon/internal/filters`, `volume/service/convert.go`): values of
 //! `name` and `driver` are alternatives, all of `label` must be there, `name` is a regular expression or the exact
-//! name. Unlike dockerd's, the driver filter knows that `rclone` is `rclone:latest`.
+//! name. Unlike dockerd's, the driver filter knows that `rclone` is `rclone:latest`, and a prune takes it too.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use regex::{Regex, RegexBuilder};
 
-use super::{ANONYMOUS_LABEL, Error, Result, Texts, Volume};
+use super::{ANONYMOUS_LABEL, Error, LOCAL_DRIVER, Result, Texts, Volume};
 use crate::drivers::Drivers;
 
 /// Keys and their values, out of the `filters` parameter.
@@ -32,7 +32,7 @@ pub struct Filter {
     pub dangling: Option<bool>,
 }
 
-/// What a prune removes: of the local volumes that nothing uses and that have no options, these.
+/// What a prune removes: of the volumes that nothing uses, these. Local ones with options are never among them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Prune {
     /// Also volumes that have a name. API versions before 1.42 always mean all.
@@ -41,6 +41,8 @@ pub struct Prune {
     pub labels: Vec<String>,
     /// `key` or `key=value`; a volume that has all of them stays.
     pub labels_not: Option<Vec<String>>,
+    /// Drivers, in any spelling; one of them. Empty: the local one alone.
+    pub drivers: Vec<String>,
 }
 
 impl Filter {
@@ -103,20 +105,27 @@ impl Prune {
     /// [`Error::Filter`]: a key that prunes do not know, or an `all` that is not one boolean.
     pub fn parse(terms: &Terms) -> Result<Self> {
         let all = all(terms)?;
-        only(terms, &["all", "label", "label!"])?;
+        only(terms, &["all", "driver", "label", "label!"])?;
         let labels_not = terms.contains_key("label!").then(|| values(terms, "label!"));
-        Ok(Self { all, labels: values(terms, "label"), labels_not })
+        Ok(Self { all, labels: values(terms, "label"), labels_not, drivers: values(terms, "driver") })
     }
 
     /// Whether the prune is after this volume.
     pub(super) fn matches(&self, volume: &Volume, in_use: bool) -> bool {
         let stays = self.labels_not.as_ref().is_some_and(|wanted| has_all(wanted, volume.labels.as_ref()));
-        volume.is_local()
+        self.wants_driver(&volume.driver)
             && !in_use
-            && !volume.has_options()
+            && !(volume.is_local() && volume.has_options())
             && (self.all || has_all(&[ANONYMOUS_LABEL.to_owned()], volume.labels.as_ref()))
             && has_all(&self.labels, volume.labels.as_ref())
             && !stays
+    }
+
+    fn wants_driver(&self, driver: &str) -> bool {
+        match self.drivers.as_slice() {
+            [] => driver == LOCAL_DRIVER,
+            wanted => wanted.iter().any(|wanted| Drivers::same(wanted, driver)),
+        }
     }
 }
 
@@ -278,7 +287,8 @@ mod tests {
         let anonymous = volume("anonymous", &[(ANONYMOUS_LABEL, ""), ("env", "prod")]);
         let remote = Volume { driver: "rclone:latest".to_owned(), ..anonymous.clone() };
         let options = Some(Texts::from([("type".to_owned(), "nfs".to_owned())]));
-        let mounted = Volume { options, ..anonymous.clone() };
+        let mounted = Volume { options: options.clone(), ..anonymous.clone() };
+        let remote_named = Volume { driver: "rclone:latest".to_owned(), options, ..named.clone() };
         for (pairs, volume, in_use, expected) in [
             (&[][..], &anonymous, false, true),
             (&[], &anonymous, true, false),
@@ -289,6 +299,22 @@ mod tests {
             (&[("all", &["true"])], &named, true, false),
             (&[("all", &["true"])], &remote, false, false),
             (&[("all", &["false"])], &named, false, false),
+            (&[("driver", &["rclone"][..])], &remote, false, true),
+            (&[("driver", &["rclone"])], &remote, true, false),
+            (&[("driver", &["rclone"])], &remote_named, false, false),
+            (&[("driver", &["rclone"])], &anonymous, false, false),
+            (
+                &[("driver", &["other", "docker.io/library/rclone:latest"]), ("all", &["1"])],
+                &remote_named,
+                false,
+                true,
+            ),
+            (&[("driver", &["rclone"]), ("all", &["1"])], &remote_named, true, false),
+            (&[("driver", &["rclone:v2"]), ("all", &["1"])], &remote_named, false, false),
+            (&[("driver", &["rclone"]), ("all", &["1"]), ("label!", &["env"])], &remote_named, false, false),
+            (&[("driver", &["local", "rclone"])], &anonymous, false, true),
+            (&[("driver", &["local"])], &mounted, false, false),
+            (&[("driver", &[])], &anonymous, false, true),
             (&[("label", &["env=prod"])], &anonymous, false, true),
             (&[("label", &["env=test"])], &anonymous, false, false),
             (&[("label!", &["env"])], &anonymous, false, false),

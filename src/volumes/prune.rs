@@ -1,6 +1,8 @@
 //! `POST /volumes/prune`.
 //!
-//! One at a time. A volume is looked at again when its turn has come: what got a holder meanwhile stays.
+//! One at a time. A volume is looked at again when its turn has come: what got a holder meanwhile stays. Volumes of
+//! plugins are pruned only when their driver is named, and only those with a record: of the others nobody here knows
+//! who uses them. How much that frees only the plugin knows: it is not counted.
 
 use super::{Error, Prune, Result, Volumes};
 use crate::error::chain;
@@ -11,12 +13,12 @@ use crate::events::{Event, Type};
 pub struct Pruned {
     /// The names of the volumes that are gone, sorted.
     pub deleted: Vec<String>,
-    /// How many bytes of disk that freed.
+    /// How many bytes of disk that freed; of local volumes alone.
     pub reclaimed_bytes: u64,
 }
 
 impl Volumes {
-    /// Removes local volumes that nothing uses. One that cannot be removed is left out, and logged.
+    /// Removes volumes that nothing uses. One that cannot be removed is left out, and logged.
     ///
     /// # Errors
     /// [`Error::PruneRunning`].
@@ -37,10 +39,14 @@ impl Volumes {
         for name in names {
             let _turn = self.0.turns.take(&name).await;
             let held = self.0.known.is_held(&name);
-            if !self.0.known.find(&name).is_some_and(|volume| prune.matches(&volume, held)) {
-                continue;
-            }
-            match self.remove_local(&name).await {
+            let found = self.0.known.find(&name);
+            let Some(volume) = found.filter(|volume| prune.matches(volume, held)) else { continue };
+            let removed = if volume.is_local() {
+                self.remove_local(&name).await
+            } else {
+                self.remove_in_plugin(&volume, false).await.map(|()| 0)
+            };
+            match removed {
                 Ok(freed_bytes) => {
                     pruned.reclaimed_bytes = pruned.reclaimed_bytes.saturating_add(freed_bytes);
                     pruned.deleted.push(name);
