@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
 use crate::support::legacy::Rclone;
+use crate::support::openmetrics::{self, Exposition};
 use crate::support::until;
 use crate::support::wire::{Reply, Request, Server};
 
@@ -15,14 +16,19 @@ fn act(daemon: &Daemon, verb: &str, volume: &str, reference: &str) -> Answer {
     daemon.http().json("POST", &format!("/volumes/{volume}/{verb}"), &json!({ "Reference": reference }))
 }
 
-/// A daemon, and a rclone whose socket it finds; the volumes it makes of the directory `store` are real files.
+/// A daemon, and a rclone whose socket it finds.
 fn with_rclone() -> Option<(Daemon, Rclone)> {
     let daemon = Daemon::ours()?;
-    fs::create_dir(daemon.legacy()).unwrap();
-    let socket = daemon.legacy().join("rclone.sock").display().to_string();
-    let rclone = Rclone::start(&daemon.place().join("rclone"), &socket);
-    fs::create_dir(daemon.place().join("store")).unwrap();
+    let rclone = start_rclone(&daemon);
     Some((daemon, rclone))
+}
+
+/// A rclone whose socket a daemon finds; the volumes that [`create`] makes are the directory `store`.
+fn start_rclone(daemon: &Daemon) -> Rclone {
+    fs::create_dir(daemon.legacy()).unwrap();
+    fs::create_dir(daemon.place().join("store")).unwrap();
+    let socket = daemon.legacy().join("rclone.sock").display().to_string();
+    Rclone::start(&daemon.place().join("rclone"), &socket)
 }
 
 fn create(daemon: &Daemon, name: &str) -> Answer {
@@ -92,6 +98,40 @@ fn a_legacy_plugin_that_comes_back_is_used_again_and_its_mounts_too() {
     });
     assert_eq!(act(&daemon, "unmount", "data", "r1").status, 204);
     assert_eq!(daemon.http().ask("DELETE", "/volumes/data").status, 204);
+}
+
+#[test]
+fn events_and_metrics_tell_of_legacy_plugins_as_of_managed_ones() {
+    let Some(daemon) = Daemon::ours_with(&["--metrics-addr=127.0.0.1:0"]) else { return };
+    let log = daemon.log();
+    let line = log.lines().find(|line| line.contains("metrics listen on")).unwrap();
+    let (_, address) = line.split_once("address=").unwrap();
+    let scrape = || Exposition::parse(&openmetrics::ask(address, "GET", "/metrics").text());
+    let driver = ("driver", "rclone");
+    assert!(scrape().find("dockplug_volume_driver_calls_total", &[driver]).is_empty(), "nobody has used it");
+    let rclone = start_rclone(&daemon);
+    assert_eq!(create(&daemon, "data").status, 201);
+    assert_eq!(act(&daemon, "mount", "data", "r1").status, 200);
+    let created = [driver, ("call", "Create"), ("outcome", "ok")];
+    let scraped = scrape();
+    assert_eq!(scraped.count("dockplug_volume_driver_calls_total", &created), 1);
+    assert_eq!(scraped.count("dockplug_volumes", &[driver]), 1);
+    assert_eq!(act(&daemon, "unmount", "data", "r1").status, 204);
+    assert_eq!(daemon.http().ask("DELETE", "/volumes/data").status, 204);
+    let now = jiff::Timestamp::now();
+    let until = format!("{}.{:09}", now.as_second(), now.subsec_nanosecond());
+    let events = daemon.http().ask("GET", &format!("/events?since=0&until={until}")).text();
+    let events = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let told: Vec<_> =
+        events.map(|event| (event["Action"].clone(), event["Actor"]["Attributes"].clone())).collect();
+    let used = json!({"driver": "rclone", "container": "r1"});
+    let made = json!({"driver": "rclone"});
+    let expected = [("create", &made), ("mount", &used), ("unmount", &used), ("destroy", &made)];
+    assert_eq!(told, expected.map(|(action, attributes)| (json!(action), attributes.clone())));
+    drop(rclone);
+    fs::remove_file(daemon.legacy().join("rclone.sock")).unwrap();
+    assert_eq!(daemon.volume(&json!({"Name": "x", "Driver": "rclone"})).status, 404);
+    assert!(scrape().find("dockplug_volume_driver_calls_total", &[driver]).is_empty(), "it is not there");
 }
 
 #[test]
