@@ -139,7 +139,7 @@ fn an_address_in_a_file_is_used_over_tcp() {
     let Some(daemon) = Daemon::ours() else { return };
     // Whoever takes the port in between makes this test fail, and does not make it pass.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
-    let _rclone = Rclone::start(&daemon.place().join("rclone"), &address);
+    let mut rclone = Rclone::start(&daemon.place().join("rclone"), &address);
     fs::create_dir_all(daemon.legacy().join("json")).unwrap();
     fs::create_dir(daemon.place().join("store")).unwrap();
     fs::write(daemon.legacy().join("plain.spec"), format!("tcp://{address}\n")).unwrap();
@@ -152,6 +152,17 @@ fn an_address_in_a_file_is_used_over_tcp() {
         let mounted = act(&daemon, "mount", driver, "r").json();
         fs::write(format!("{}/{driver}", mounted["Mountpoint"].as_str().unwrap()), driver).unwrap();
         assert_eq!(fs::read_to_string(daemon.place().join("store").join(driver)).unwrap(), driver);
+        let file = format!("{}/{driver}", mounted["Mountpoint"].as_str().unwrap());
+        rclone.kill();
+        let listed = daemon.http().look("/volumes");
+        assert!(listed["Warnings"][0].as_str().unwrap().starts_with(&format!("list {driver}: ")), "{listed}");
+        rclone.launch();
+        assert_eq!(
+            daemon.http().look("/volumes")["Warnings"],
+            Value::Null,
+            "the same address, and a new process"
+        );
+        until("its files are there again", || fs::read_to_string(&file).ok());
         assert_eq!(act(&daemon, "unmount", driver, "r").status, 204);
         assert_eq!(daemon.http().ask("DELETE", &format!("/volumes/{driver}")).status, 204);
     }

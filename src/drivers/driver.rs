@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -72,6 +73,8 @@ pub struct Driver {
     scope: Scope,
     reach: OnceLock<Reach>,
     calls: Arc<Calls>,
+    /// A connection could not be made, or broke: whoever answers next may be another process.
+    lost: AtomicBool,
 }
 
 #[derive(Serialize)]
@@ -112,7 +115,7 @@ impl Driver {
         calls: Arc<Calls>,
     ) -> Self {
         let client = Client::new(name, way, deadlines, presence);
-        Self { client, scope, reach: OnceLock::new(), calls }
+        Self { client, scope, reach: OnceLock::new(), calls, lost: AtomicBool::new(false) }
     }
 
     /// Greets a legacy plugin, and tells whether it is a volume driver.
@@ -121,6 +124,11 @@ impl Driver {
     /// As [`Driver::create`].
     pub(super) async fn activate(&self) -> Result<bool, Error> {
         self.client.activate().await
+    }
+
+    /// Whether it was out of reach since it was made: who answers after that may be another process.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// The numbers of this driver's name.
@@ -296,6 +304,9 @@ impl Driver {
         let answered = self.client.call(method, request).await;
         let result =
             answered.and_then(|answer| read(answer).map_err(|problem| self.client.nonsense(method, problem)));
+        if matches!(&result, Err(Error::Connect { .. } | Error::Broken { .. })) {
+            self.lost.store(true, Ordering::Relaxed);
+        }
         call.end(&result);
         result
     }

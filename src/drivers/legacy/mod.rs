@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Nothing is watched: a name is looked for when somebody asks for it, all of them when all are listed. A plugin that
-//! was found is greeted once (`Plugin.Activate`) and used as long as its file is the same; a plugin that comes back makes
-//! its socket anew, and is greeted anew. Nobody but who asks waits for the greeting. This file does not know which names
-//! managed plugins have.
+//! was found is greeted once (`Plugin.Activate`) and used as long as its file is the same and it can be reached; a plugin
+//! that comes back is greeted anew. Nobody but who asks waits for the greeting. This file does not know which names managed
+//! plugins have.
 
 mod address;
 mod discover;
@@ -87,7 +87,7 @@ impl Legacy {
 
     async fn try_find(&self, name: &str) -> Result<Option<Found>, LegacyError> {
         let (directories, asked) = (self.directories.clone(), name.to_owned());
-        let before = self.live(name).map(|(source, _)| source);
+        let before = self.live(name).filter(|(_, driver)| !driver.is_lost()).map(|(source, _)| source);
         let looked = tokio::task::spawn_blocking(move || {
             let Some(source) = discover::find(&directories, &asked) else { return Ok(None) };
             // What is known already need not be read again.
@@ -103,6 +103,7 @@ impl Legacy {
             // Unless it was lost while it was looked for.
             return Ok(self.live(name).map(|(_, driver)| Found { driver, is_new: false }));
         };
+        self.lose(name);
         // Whether it is there nobody knows before it is asked.
         let presence = watch::Sender::new(Presence::Here).subscribe();
         let calls = self.entries().get(name).map(|entry| Arc::clone(&entry.calls)).unwrap_or_default();

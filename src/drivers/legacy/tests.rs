@@ -76,6 +76,29 @@ async fn a_plugin_that_comes_back_is_greeted_anew() {
 }
 
 #[tokio::test]
+async fn a_plugin_that_was_out_of_reach_is_greeted_anew_behind_the_same_address() {
+    let directory = tempfile::tempdir().unwrap();
+    let (legacy, sockets) = (directory.path().join("legacy"), directory.path().join("sockets"));
+    fs::create_dir(&legacy).unwrap();
+    fs::create_dir(&sockets).unwrap();
+    fs::write(legacy.join("nfs.spec"), format!("unix://{}", sockets.join("p.sock").display())).unwrap();
+    let first = FakePlugin::start(&sockets, good);
+    let drivers = drivers(directory.path());
+    let arrivals = drivers.arrivals();
+    let driver = drivers.find("nfs").await.unwrap();
+    drop(first);
+    assert!(driver.create("v", None).await.is_err());
+    let error = chain(&drivers.find("nfs").await.unwrap_err());
+    assert!(error.contains("legacy plugin: Plugin.Activate: connecting to plugin nfs"), "{error}");
+    assert_eq!(drivers.legacy_names(), [""; 0]);
+    let second = FakePlugin::start(&sockets, good);
+    drivers.find("nfs").await.unwrap().create("v", None).await.unwrap();
+    drivers.find("nfs").await.unwrap();
+    assert_eq!(second.methods(), ["/Plugin.Activate", "Create"]);
+    assert_eq!(*arrivals.borrow(), 2, "so that what it had mounted is mounted again");
+}
+
+#[tokio::test]
 async fn what_is_no_volume_driver_is_an_error_and_in_no_list() {
     let directory = tempfile::tempdir().unwrap();
     let _network = start(directory.path(), "net", |_| Reply::ok(json!({"Implements": ["NetworkDriver"]})));
