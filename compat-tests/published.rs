@@ -18,15 +18,16 @@ use crate::support::http::{Answer, Http};
 use crate::support::podman::Podman;
 use crate::support::{plugin, process, until};
 
-/// A daemon that publishes in a directory of its own.
-fn publishing() -> Option<(Daemon, TempDir)> {
+/// A daemon that publishes in a directory of its own, which comes first, to be removed when the daemon has ended.
+fn publishing() -> Option<(TempDir, Daemon)> {
     (Program::chosen() == Program::Dockplugd).then(start)
 }
 
-fn start() -> (Daemon, TempDir) {
+fn start() -> (TempDir, Daemon) {
     let directory = tempfile::Builder::new().prefix("published").tempdir().unwrap();
     let sockets = directory.path().join("sockets").display().to_string();
-    (Daemon::start_as(Program::Dockplugd, &["--publish-sockets", &sockets]), directory)
+    let daemon = Daemon::start_as(Program::Dockplugd, &["--publish-sockets", &sockets]);
+    (directory, daemon)
 }
 
 /// Where a driver is published.
@@ -47,7 +48,7 @@ fn ask(plugin: &Http, call: &str, body: &Value) -> Answer {
 
 #[test]
 fn podman_uses_a_managed_plugin_and_its_files_stay_while_the_daemon_dies() {
-    let Some((mut daemon, directory)) = publishing() else { return };
+    let Some((directory, mut daemon)) = publishing() else { return };
     let store = plugin::run_rclone(&daemon, "rclone").join("store");
     fs::create_dir(&store).unwrap();
     published(&directory, "rclone");
@@ -93,7 +94,7 @@ fn podman_uses_a_managed_plugin_and_its_files_stay_while_the_daemon_dies() {
 
 #[test]
 fn a_socket_is_there_while_its_plugin_is_enabled() {
-    let Some((mut daemon, directory)) = publishing() else { return };
+    let Some((directory, mut daemon)) = publishing() else { return };
     let sockets = directory.path().join("sockets");
     assert_eq!(fs::metadata(&sockets).unwrap().permissions().mode() & 0o777, 0o700);
     daemon.run("tiny", &daemon.tiny());
@@ -142,7 +143,7 @@ fn a_socket_is_there_while_its_plugin_is_enabled() {
 
 #[test]
 fn a_sick_plugin_and_a_hostile_client_harm_nobody() {
-    let Some((daemon, directory)) = publishing() else { return };
+    let Some((directory, daemon)) = publishing() else { return };
     daemon.run("tiny", &daemon.tiny());
     daemon.run("sick", &daemon.tiny().mode("hang=Get"));
     daemon.run("liar", &daemon.tiny().mode("climb=/proc/1/root"));
@@ -258,7 +259,7 @@ fn a_real_dockerd_finds_a_published_plugin_as_its_own() {
     if Program::chosen() != Program::Dockerd {
         return;
     }
-    let (daemon, directory) = start();
+    let (directory, daemon) = start();
     // As on a machine whose mounts are shared: what is mounted there, another mount namespace sees.
     let (exec, none) = (daemon.exec_root(), None::<&str>);
     mount(Some(&exec), &exec, none, MsFlags::MS_BIND, none).unwrap();
