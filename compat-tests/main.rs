@@ -18,6 +18,8 @@ mod differential;
 #[cfg(test)]
 mod driver_calls;
 #[cfg(test)]
+mod engine;
+#[cfg(test)]
 mod events;
 #[cfg(test)]
 mod filters;

@@ -4,7 +4,7 @@
 //! the data flow; `use crate::x` goes to a lower rank only, which `tidy.rs` proves:
 //!
 //! ```text
-//! 6 main . 5 app, server . 4 api, scrape, publish . 3 plugins, volumes . 2 content, layer, registry, runtime, drivers,
+//! 6 main . 5 app, server . 4 api, scrape, publish . 3 containers, plugins, volumes . 2 content, layer, registry, runtime, drivers,
 //! engine . 1 oci, confine, state, events, watch, metrics, trust . 0 error, config, paths
 //! ```
 
@@ -13,6 +13,7 @@ pub mod app;
 pub mod commands;
 pub mod config;
 pub mod confine;
+pub mod containers;
 pub mod content;
 pub mod drivers;
 pub mod engine;

@@ -107,6 +107,11 @@ impl ExecRoot {
         self.0.join("mounts")
     }
 
+    /// The directories that an engine is told for the volumes of its containers.
+    pub fn containers(&self) -> PathBuf {
+        self.0.join("containers")
+    }
+
     /// The parent of the running plugins' directories.
     pub fn plugins(&self) -> PathBuf {
         self.0.join("plugins")

@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// The rooms by rank, lowest first: `use crate::x` goes to a lower rank only, so siblings never meet. Finer than the
 /// ranks in words in two places: `config` speaks in errors and paths, and `app` names every layer, so `server` too.
-const RANKS: [&[&str]; 9] = [
+const RANKS: [&[&str]; 10] = [
     &["error", "paths"],
     &["config"],
     &["oci", "confine", "state", "events", "watch", "metrics", "trust"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
+    &["containers"],
     &["api", "scrape", "publish"],
     &["server", "commands"],
     &["app"],

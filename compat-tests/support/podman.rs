@@ -4,14 +4,36 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::archive::{Entry, Tar};
 use super::cli::Said;
-use super::process;
+use super::http::Http;
+use super::{process, until};
 
 /// The image.
 const IMAGE: &str = "box";
+
+/// A podman's service, while it runs.
+#[derive(Debug)]
+pub(crate) struct Service {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Service {
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
 
 /// A podman.
 #[derive(Debug)]
@@ -47,8 +69,7 @@ impl Podman {
         podman
     }
 
-    /// Runs `podman ARGUMENTS`.
-    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(process::program("podman"));
         for (flag, directory) in [("--root", "root"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
             command.arg(flag).arg(self.place.join(directory));
@@ -56,7 +77,28 @@ impl Podman {
         command.args(["--storage-driver", "vfs"]).args(arguments);
         command.env("CONTAINERS_CONF", self.place.join("containers.conf")).env("HOME", &self.place);
         command.env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
-        let output = command.output().unwrap();
+        command
+    }
+
+    /// Its service, answering on the socket `engine.sock` in its place.
+    pub(crate) fn serve(&self) -> Service {
+        let socket = self.place.join("engine.sock");
+        let address = format!("unix://{}", socket.display());
+        let mut command = self.command(&["system", "service", "--time=0", &address]);
+        let log = fs::File::create(self.place.join("service.log")).unwrap();
+        let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let service = Service { child, socket };
+        until("podman's service answers", || {
+            let ping = b"GET /_ping HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n";
+            let answer = Http::new(&service.socket).open().ok()?.exchange("GET", ping).ok()?;
+            (answer.status == 200).then_some(())
+        });
+        service
+    }
+
+    /// Runs `podman ARGUMENTS`.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Said {
+        let output = self.command(arguments).output().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
         Said { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }

@@ -17,7 +17,7 @@ use super::error::{Failure, Result};
 use super::form::unescape;
 use super::route::ELSEWHERE_REST;
 use super::router::Asked;
-use super::{Rooms, version};
+use super::{Rooms, containers, version};
 use crate::error::Kind;
 
 /// The first part of each path that another engine answers, from Docker's API specification.
@@ -87,7 +87,7 @@ impl Target {
 }
 
 /// Writes a part of a path so that it means itself.
-fn escape(part: &str, to: &mut String) {
+pub(super) fn escape(part: &str, to: &mut String) {
     for byte in part.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
@@ -102,18 +102,16 @@ fn escape(part: &str, to: &mut String) {
 }
 
 async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response<Body>> {
-    let Some(engine) = rooms.engine.clone() else {
+    let Some(containers) = rooms.containers else {
         return Err(refused(request.method(), request.uri().path()));
     };
     let asked = request.extensions().get::<Asked>().and_then(|Asked(uri)| uri.path_and_query().cloned());
     let target = Target::parse(&asked.ok_or_else(Failure::page_not_found)?)?;
-    if request.method() == Method::POST && target.parts == ["containers", "create"] {
-        return Err(Failure::new(
-            Kind::NotImplemented,
-            "containers cannot be created through dockplugd yet: create them with the engine itself",
-        ));
+    if let Some(verb) = containers::Verb::of(request.method(), &target.parts) {
+        return containers::answer(verb, &containers, request, target).await;
     }
-    Ok(engine.forward(request, target.whole).await?.map(Body::new))
+    containers.follow();
+    Ok(containers.engine().forward(request, target.whole).await?.map(Body::new))
 }
 
 fn refused(method: &Method, path: &str) -> Failure {

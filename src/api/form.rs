@@ -26,6 +26,11 @@ impl Form {
         pairs.collect::<Result<_>>().map(Self)
     }
 
+    /// The parameters, in order.
+    pub(super) fn into_pairs(self) -> Vec<(String, String)> {
+        self.0
+    }
+
     /// The first value of a key; empty if it is not there.
     pub(super) fn text(&self, key: &str) -> &str {
         self.0.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value)

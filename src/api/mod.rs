@@ -5,6 +5,7 @@
 //! [`error`]. No rule about plugins or volumes is decided here, and no room knows a word of HTTP or of Docker's JSON.
 //! Facts: moby `daemon/server` and `api/types`.
 
+mod containers;
 mod distribution;
 mod elsewhere;
 pub mod error;
@@ -31,7 +32,7 @@ use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
 pub use self::system::{COMMIT, Facts, Listeners, Machine};
-use crate::engine::Engine;
+use crate::containers::Containers;
 use crate::events::Bus;
 use crate::plugins::Plugins;
 use crate::registry::Hosts;
@@ -49,8 +50,8 @@ pub struct Rooms {
     pub hosts: Arc<Hosts>,
     /// Volumes.
     pub volumes: Volumes,
-    /// Who runs containers, if anybody does.
-    pub engine: Option<Engine>,
+    /// The containers of the engine that runs them, if there is one.
+    pub containers: Option<Containers>,
     /// What happens.
     pub events: Bus,
     /// What does not change.

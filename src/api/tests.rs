@@ -78,7 +78,7 @@ impl Stage {
             plugins,
             hosts: Arc::default(),
             volumes,
-            engine: None,
+            containers: None,
             events,
             facts: Arc::new(facts),
             listeners: Listeners::default(),

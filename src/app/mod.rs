@@ -24,6 +24,7 @@ pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
 use crate::config::{self, Config, Host, Level, Program};
+use crate::containers::{self, Containers};
 use crate::drivers::Drivers;
 use crate::engine::Engine;
 use crate::error::{Classified, Kind, chain};
@@ -86,6 +87,13 @@ impl App {
             &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
         )?;
         let (settling, published) = (volumes.clone(), (drivers.clone(), volumes.clone()));
+        let containers = match engine(&config) {
+            Some(engine) => {
+                let root = config.exec_root.containers();
+                Some(Containers::open(engine, volumes.clone(), store.clone(), root).map_err(Box::new)?)
+            }
+            None => None,
+        };
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -105,7 +113,7 @@ impl App {
             plugins: plugins.clone(),
             hosts,
             volumes: volumes.clone(),
-            engine: engine(&config),
+            containers: containers.clone(),
             events,
             facts: Arc::new(facts(&config, &own, id, listeners.addresses())),
             listeners: EventListeners::default(),
@@ -126,6 +134,9 @@ impl App {
         let server = Server::start(listeners, &api, rooms.closing);
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
+        if let Some(containers) = containers {
+            containers.follow();
+        }
         plugins.restore();
         Ok(Self { config, server, metrics, publishing, plugins, _pidfile: pidfile })
     }
@@ -282,6 +293,8 @@ pub enum Error {
     #[error(transparent)]
     State(#[from] state::Error),
     #[error(transparent)]
+    Containers(#[from] Box<containers::Error>),
+    #[error(transparent)]
     Volumes(Box<volumes::Error>),
     #[error(transparent)]
     Server(#[from] server::Error),
@@ -314,6 +327,7 @@ impl Classified for Error {
             Self::Plugins(error) => error.kind(),
             Self::Registry(error) => error.kind(),
             Self::State(error) => error.kind(),
+            Self::Containers(error) => error.kind(),
             Self::Volumes(error) => error.kind(),
             Self::Server(error) => error.kind(),
         }

@@ -28,14 +28,13 @@ pub enum Error {
     /// The answer did not come to its end, or is too large.
     #[error("the engine's answer cannot be read")]
     Answer(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The answer is not what Docker's API says.
-    #[error("the engine's answer to {what} makes no sense")]
-    Nonsense {
+    /// The engine says no to something that every engine has.
+    #[error("the engine refuses {what} with the status {status}")]
+    Refused {
         /// What was asked.
         what: String,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
+        /// Its status.
+        status: u16,
     },
     /// The target is none.
     #[error("this cannot be asked of the engine")]
@@ -49,7 +48,7 @@ impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
             Self::Absent { .. } | Self::Nowhere | Self::Broken(_) | Self::Departed => Kind::Unavailable,
-            Self::Answer(_) | Self::Nonsense { .. } => Kind::Internal,
+            Self::Answer(_) | Self::Refused { .. } => Kind::Internal,
             Self::Target(_) => Kind::Invalid,
         }
     }

@@ -81,6 +81,20 @@ impl Engine {
         Ok(Answer { status, body })
     }
 
+    /// Asks for a stream that goes on: its body, as it comes.
+    ///
+    /// # Errors
+    /// Nobody listens, the connection broke, or the engine refuses.
+    pub async fn stream(&self, target: &str) -> Result<Incoming> {
+        let request = Request::get(target).header(header::HOST, HOST);
+        let request = request.body(Full::<Bytes>::default()).map_err(Error::Target)?;
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_body()),
+            status => Err(Error::Refused { what: target.to_owned(), status: status.as_u16() }),
+        }
+    }
+
     /// Sends a request as it is, and gives the answer as soon as its head is there.
     async fn send<B>(&self, request: Request<B>) -> Result<Response<Incoming>>
     where

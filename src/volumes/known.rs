@@ -22,6 +22,8 @@ pub(super) struct Entry {
     pub(super) volume: Arc<Volume>,
     /// Who uses it, as references: those the ledger has in use.
     holders: BTreeSet<String>,
+    /// Who counts on it though they do not use it now: containers that exist.
+    owners: BTreeSet<String>,
     /// While it exists its plugin cannot be disabled or removed. None for a local volume.
     _lease: Option<Lease>,
 }
@@ -41,12 +43,17 @@ impl Entry {
             options: record.options,
             status: None,
         };
-        Self { volume: Arc::new(volume), holders: BTreeSet::new(), _lease: lease }
+        Self { volume: Arc::new(volume), holders: BTreeSet::new(), owners: BTreeSet::new(), _lease: lease }
     }
 
     /// Whether something uses it.
     pub(super) fn is_held(&self) -> bool {
-        !self.holders.is_empty()
+        !self.holders.is_empty() || !self.owners.is_empty()
+    }
+
+    /// All who use it or count on it.
+    fn users(&self) -> BTreeSet<&String> {
+        self.holders.union(&self.owners).collect()
     }
 }
 
@@ -82,7 +89,7 @@ impl Known {
     pub(super) fn check_unused(&self, name: &str) -> Result<(), Problem> {
         match self.read().get(name) {
             Some(entry) if entry.is_held() => {
-                Err(Problem::InUse { holders: entry.holders.iter().cloned().collect() })
+                Err(Problem::InUse { holders: entry.users().into_iter().cloned().collect() })
             }
             Some(_) | None => Ok(()),
         }
@@ -102,9 +109,23 @@ impl Known {
         }
     }
 
+    /// Adds who counts on a name.
+    pub(super) fn own(&self, name: &str, owner: &str) {
+        if let Some(entry) = self.write().get_mut(name) {
+            entry.owners.insert(owner.to_owned());
+        }
+    }
+
+    /// Takes who counts on a name away; fine when they did not.
+    pub(super) fn disown(&self, name: &str, owner: &str) {
+        if let Some(entry) = self.write().get_mut(name) {
+            entry.owners.remove(owner);
+        }
+    }
+
     /// How many hold a name.
     pub(super) fn holders(&self, name: &str) -> usize {
-        self.read().get(name).map_or(0, |entry| entry.holders.len())
+        self.read().get(name).map_or(0, |entry| entry.users().len())
     }
 
     fn read(&self) -> RwLockReadGuard<'_, BTreeMap<String, Entry>> {

@@ -169,6 +169,17 @@ impl Volumes {
         self.0.drivers.legacy_names()
     }
 
+    /// From now on a volume is in use by somebody who may mount it later: a container that exists. Known in memory only;
+    /// who says so says it again after a restart. Fine when there is no such volume.
+    pub fn hold(&self, name: &str, owner: &str) {
+        self.0.known.own(name, owner);
+    }
+
+    /// Takes one [`Volumes::hold`] back.
+    pub fn let_go(&self, name: &str, owner: &str) {
+        self.0.known.disown(name, owner);
+    }
+
     /// Runs a change to its end, also when the caller goes away.
     async fn finish<T: Send + 'static>(
         &self,

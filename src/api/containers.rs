@@ -1,0 +1,207 @@
+//! The routes of containers that are about volumes too: what of them is changed on the way to the engine and back.
+//!
+//! Everything else about containers is forwarded as it is. What a volume is to a container is decided in `containers`.
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::uri::PathAndQuery;
+use axum::http::{Method, Response};
+use serde_json::{Map, Value};
+
+use super::elsewhere::Target;
+use super::error::{Failure, Result};
+use super::form::Form;
+use super::reply;
+use crate::containers::{CREATE_MAX_BYTES, Containers};
+use crate::engine::Answer;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verb {
+    /// `POST /containers/create`
+    Create,
+    /// `POST /containers/{name}/start` and `/restart`
+    Start(String),
+    /// `DELETE /containers/{name}`
+    Remove(String),
+    /// `GET /containers/{name}/json`
+    Inspect,
+    /// `GET /containers/json`
+    List,
+    /// `POST /containers/prune`
+    Prune,
+}
+
+impl Verb {
+    /// The verb of a request, if it is one of these.
+    pub(super) fn of(method: &Method, parts: &[String]) -> Option<Self> {
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        match (method.as_str(), parts.as_slice()) {
+            ("POST", ["containers", "create"]) => Some(Self::Create),
+            ("POST", ["containers", "prune"]) => Some(Self::Prune),
+            ("POST", ["containers", name, "start" | "restart"]) => Some(Self::Start((*name).to_owned())),
+            ("DELETE", ["containers", name]) => Some(Self::Remove((*name).to_owned())),
+            ("GET", ["containers", "json"]) => Some(Self::List),
+            ("GET", ["containers", _, "json"]) => Some(Self::Inspect),
+            _ => None,
+        }
+    }
+}
+
+/// Answers a request that is about volumes too.
+pub(super) async fn answer(
+    verb: Verb,
+    containers: &Containers,
+    request: Request,
+    target: Target,
+) -> Result<Response<Body>> {
+    let engine = containers.engine();
+    match verb {
+        Verb::Create => {
+            let body = to_bytes(request.into_body(), CREATE_MAX_BYTES).await.map_err(|_| {
+                Failure::invalid(format!(
+                    "the request was broken off, or has more than {CREATE_MAX_BYTES} bytes"
+                ))
+            })?;
+            Ok(whole(containers.create(target.whole.as_str(), &body).await?))
+        }
+        Verb::Start(name) => {
+            let starting = containers.before_start(&name).await?;
+            let response = engine.forward(request, target.whole).await;
+            if let Some(starting) = starting {
+                // A broken connection says nothing: `after_start` looks.
+                let status = response.as_ref().map_or(axum::http::StatusCode::BAD_GATEWAY, Response::status);
+                containers.after_start(starting, status).await;
+            }
+            Ok(response?.map(Body::new))
+        }
+        Verb::Remove(name) => {
+            let id = containers.id_of(&name).await?;
+            let own = Form::parse(target.whole.query().unwrap_or_default())?.bool("v");
+            let response = engine.forward(request, target.whole).await?;
+            if let Some(id) = id.filter(|_| response.status().is_success()) {
+                containers.removed(&id, own).await;
+            }
+            Ok(response.map(Body::new))
+        }
+        Verb::Prune => {
+            let response = engine.forward(request, target.whole).await?;
+            let pruned = whole_of(response).await?;
+            containers.reconcile().await?;
+            Ok(whole(pruned))
+        }
+        Verb::Inspect => {
+            let answer = engine.ask(Method::GET, target.whole.as_str(), None).await?;
+            Ok(whole(changed(answer, |container| containers.shown(container))))
+        }
+        Verb::List => list(containers, &target).await,
+    }
+}
+
+/// The list; the filter `volume` is ours, the engine knows none.
+async fn list(containers: &Containers, target: &Target) -> Result<Response<Body>> {
+    let mut form: Vec<(String, String)> = Form::parse(target.whole.query().unwrap_or_default())?.into_pairs();
+    let mut volumes = Vec::new();
+    for (key, value) in &mut form {
+        if key == "filters"
+            && let Ok(Value::Object(mut filters)) = serde_json::from_str(value)
+        {
+            if let Some(wanted) = filters.remove("volume") {
+                volumes = texts(&wanted);
+            }
+            *value = Value::Object(filters).to_string();
+        }
+    }
+    let query: Vec<String> =
+        form.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+    let path = target.whole.path();
+    let asked = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
+    let asked = PathAndQuery::try_from(asked).map_err(|error| Failure::invalid(error.to_string()))?;
+    let answer = containers.engine().ask(Method::GET, asked.as_str(), None).await?;
+    Ok(whole(changed(answer, |mut list| {
+        if let (false, Value::Array(list)) = (volumes.is_empty(), &mut list) {
+            list.retain(|one| one["Id"].as_str().is_some_and(|id| containers.uses_any(id, &volumes)));
+        }
+        containers.listed(list)
+    })))
+}
+
+/// The values of a filter, in either of its forms.
+fn texts(filter: &Value) -> Vec<String> {
+    match filter {
+        Value::Array(list) => list.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Value::Object(map) => set(map),
+        _ => Vec::new(),
+    }
+}
+
+fn set(map: &Map<String, Value>) -> Vec<String> {
+    map.iter().filter(|(_, is_in)| **is_in == Value::Bool(true)).map(|(key, _)| key.clone()).collect()
+}
+
+fn escaped(text: &str) -> String {
+    let mut to = String::new();
+    super::elsewhere::escape(text, &mut to);
+    to
+}
+
+/// An answer's JSON, changed, if it is a success.
+fn changed(answer: Answer, change: impl FnOnce(Value) -> Value) -> Answer {
+    if !answer.status.is_success() {
+        return answer;
+    }
+    match serde_json::from_slice(&answer.body) {
+        Ok(value) => {
+            let mut text = change(value).to_string();
+            text.push('\n');
+            Answer { status: answer.status, body: text.into() }
+        }
+        Err(_) => answer,
+    }
+}
+
+fn whole(answer: Answer) -> Response<Body> {
+    let mut response = Response::new(Body::from(answer.body));
+    *response.status_mut() = answer.status;
+    response.headers_mut().insert(CONTENT_TYPE, reply::JSON);
+    response
+}
+
+async fn whole_of(response: Response<hyper::body::Incoming>) -> Result<Answer> {
+    let status = response.status();
+    let body = to_bytes(Body::new(response.into_body()), crate::engine::ANSWER_MAX_BYTES).await;
+    let body = body.map_err(|error| Failure::new(crate::error::Kind::Internal, error.to_string()))?;
+    Ok(Answer { status, body })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_about_volumes_is_looked_at() {
+        let verb = |method: &str, path: &str| {
+            let parts: Vec<String> = path.split('/').map(str::to_owned).collect();
+            Verb::of(&method.parse().unwrap(), &parts)
+        };
+        assert_eq!(verb("POST", "containers/create"), Some(Verb::Create));
+        assert_eq!(verb("POST", "containers/x/start"), Some(Verb::Start("x".into())));
+        assert_eq!(verb("POST", "containers/x/restart"), Some(Verb::Start("x".into())));
+        assert_eq!(verb("DELETE", "containers/x"), Some(Verb::Remove("x".into())));
+        assert_eq!(verb("GET", "containers/x/json"), Some(Verb::Inspect));
+        assert_eq!(verb("GET", "containers/json"), Some(Verb::List));
+        assert_eq!(verb("POST", "containers/prune"), Some(Verb::Prune));
+        for (method, path) in
+            [("GET", "containers/x/logs"), ("POST", "images/create"), ("POST", "containers/x/stop")]
+        {
+            assert_eq!(verb(method, path), None, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_filter_has_two_forms() {
+        assert_eq!(texts(&serde_json::json!(["a", "b"])), ["a", "b"]);
+        assert_eq!(texts(&serde_json::json!({"a": true, "b": false})), ["a"]);
+    }
+}

@@ -1,0 +1,238 @@
+//! `POST /containers/create`: the volumes are made, the engine is sent a request without any, and the container is known.
+//!
+//! The record is on disk before the engine is asked, with a token that the container bears as a label: a kill in between
+//! is repaired by `follow`, which finds the container by it, or finds that there is none.
+
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use super::body::{Asked, Body, Want, clean};
+use super::{Containers, Error, Record, Result, Use};
+use crate::engine::Answer;
+use crate::error::chain;
+use crate::volumes::{Create, LOCAL_DRIVER, Volume};
+
+impl Containers {
+    /// Creates a container. `target` is what the client asked for; the answer is the engine's.
+    ///
+    /// # Errors
+    /// What the request says of volumes makes no sense, a volume cannot be made, the engine is not there, or the record
+    /// cannot be written. Nothing is created then.
+    pub async fn create(&self, target: &str, body: &[u8]) -> Result<Answer> {
+        let containers = self.clone();
+        let (target, body) = (target.to_owned(), body.to_vec());
+        // To its end, also when whoever asked goes away.
+        let work = tokio::spawn(async move { containers.create_to_the_end(&target, &body).await });
+        work.await.unwrap_or_else(|error| {
+            Err(Error::Mount {
+                step: "finishing the create of",
+                path: "a container".into(),
+                source: std::io::Error::other(error),
+            })
+        })
+    }
+
+    async fn create_to_the_end(&self, target: &str, body: &[u8]) -> Result<Answer> {
+        let mut body = Body::parse(body)?;
+        let written = body.written();
+        let mut asked = body.take()?;
+        let auto_remove = asked.auto_remove;
+        self.inherit(&mut asked, &mut body).await?;
+        self.of_image(&mut asked).await?;
+        let wants = every_want(asked);
+        let token = token()?;
+        let mut uses: Vec<Use> = Vec::with_capacity(wants.len());
+        for want in wants {
+            match self.provide(&token, uses.len(), want).await {
+                Ok(used) => uses.push(used),
+                Err(error) => {
+                    self.drop_own(&uses).await;
+                    return Err(error);
+                }
+            }
+        }
+        if uses.is_empty() {
+            return Ok(self.engine().ask(Method::POST, target, Some(body.bytes().into())).await?);
+        }
+        for used in &uses {
+            body.bind(&used.source, &used.destination, used.read_only);
+        }
+        body.label(&token);
+        let mut record = Record { id: None, uses, written, auto_remove };
+        self.note(&token, record.clone()).await?;
+        let answer = self.engine().ask(Method::POST, target, Some(body.bytes().into())).await;
+        match answer.as_ref().map(created) {
+            Ok(Some(id)) => {
+                record.id = Some(id);
+                self.note(&token, record).await?;
+                self.follow();
+            }
+            // Refused: there is no such container.
+            Ok(None) => self.abandon(&token, &record).await,
+            // It may have been made; whoever looks at the engine's list next knows.
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// Makes a volume, or finds it, and says where the engine shall look for it.
+    async fn provide(&self, token: &str, number: usize, want: Want) -> Result<Use> {
+        let anonymous = want.name.is_none();
+        let create = Create {
+            name: want.name,
+            driver: want.driver.unwrap_or_default(),
+            options: want.options,
+            labels: want.labels,
+        };
+        let volume = self.0.volumes.create(create).await?;
+        let (source, is_bound) = self.source(token, number, &volume)?;
+        Ok(Use {
+            volume: volume.name.clone(),
+            driver: volume.driver.clone(),
+            destination: want.destination,
+            read_only: want.read_only,
+            anonymous,
+            source,
+            is_bound,
+        })
+    }
+
+    /// A local volume is where it is, also when it is mounted there at its first use; a plugin's volume is bound to a
+    /// place of ours while it is used.
+    fn source(&self, token: &str, number: usize, volume: &Volume) -> Result<(String, bool)> {
+        if let (LOCAL_DRIVER, Some(mountpoint)) = (volume.driver.as_str(), &volume.mountpoint) {
+            return Ok((mountpoint.display().to_string(), false));
+        }
+        let place = self.0.places.path(token, number);
+        super::Places::make(&place)?;
+        Ok((place.display().to_string(), true))
+    }
+
+    /// Adds the volumes of other containers: ours by name, the host's directories as they are.
+    async fn inherit(&self, asked: &mut Asked, body: &mut Body) -> Result<()> {
+        for (name, read_only) in std::mem::take(&mut asked.from) {
+            let container = self.inspect(&name).await?.ok_or_else(|| Error::NoSuchContainer(name.clone()))?;
+            let record = container["Id"].as_str().and_then(|id| self.find(id)).map(|(_, record)| record);
+            let uses = record.map(|record| record.uses).unwrap_or_default();
+            for used in &uses {
+                if asked.taken.insert(used.destination.clone()) {
+                    asked.wants.push(Want {
+                        name: Some(used.volume.clone()),
+                        driver: None,
+                        options: None,
+                        labels: None,
+                        destination: used.destination.clone(),
+                        read_only: read_only || used.read_only,
+                    });
+                }
+            }
+            for mount in container["Mounts"].as_array().into_iter().flatten() {
+                let (source, destination) = (mount["Source"].as_str(), mount["Destination"].as_str());
+                let (Some(source), Some(destination)) = (source, destination) else { continue };
+                let ours = uses.iter().any(|used| used.source == source);
+                if !ours && mount["Type"] == "bind" && asked.taken.insert(clean(destination)?) {
+                    body.bind(source, destination, read_only || mount["RW"] == false);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds the volumes that the image says it has. An image that is not there is the engine's to refuse.
+    async fn of_image(&self, asked: &mut Asked) -> Result<()> {
+        let Some(image) = asked.image.clone().filter(|image| !image.is_empty()) else { return Ok(()) };
+        let target = format!("/images/{}/json", escaped(&image));
+        let answer = self.engine().ask(Method::GET, &target, None).await?;
+        if answer.status != StatusCode::OK {
+            return Ok(());
+        }
+        let image = json(&target, &answer)?;
+        for place in image["Config"]["Volumes"].as_object().into_iter().flat_map(|places| places.keys()) {
+            asked.anonymous.push(clean(place)?);
+        }
+        Ok(())
+    }
+
+    /// The container as the engine has it; none when it has none of that name.
+    pub(super) async fn inspect(&self, name: &str) -> Result<Option<Value>> {
+        let target = format!("/containers/{}/json", escaped(name));
+        let answer = self.engine().ask(Method::GET, &target, None).await?;
+        if answer.status == StatusCode::OK { json(&target, &answer).map(Some) } else { Ok(None) }
+    }
+
+    /// Forgets a container that was not made.
+    async fn abandon(&self, token: &str, record: &Record) {
+        if let Err(error) = self.cross_out(token, record).await {
+            tracing::warn!(error = chain(&error), "a container that was not made stays written down");
+            return;
+        }
+        if let Err(error) = self.0.places.remove(token) {
+            tracing::warn!(
+                error = chain(&error),
+                "the directories of a container that was not made are left"
+            );
+        }
+        self.drop_own(&record.uses).await;
+    }
+
+    /// Removes the volumes that were made for one container.
+    pub(super) async fn drop_own(&self, uses: &[Use]) {
+        for used in uses.iter().filter(|used| used.anonymous) {
+            if let Err(error) = self.0.volumes.remove(&used.volume, false).await {
+                let error = chain(&error);
+                tracing::warn!(volume = used.volume, error, "a container's own volume is left");
+            }
+        }
+    }
+}
+
+/// All that is wanted, with `Volumes` where nothing else is.
+fn every_want(mut asked: Asked) -> Vec<Want> {
+    for destination in std::mem::take(&mut asked.anonymous) {
+        if asked.taken.insert(destination.clone()) {
+            asked.wants.push(Want {
+                name: None,
+                driver: asked.driver.clone(),
+                options: None,
+                labels: None,
+                destination,
+                read_only: false,
+            });
+        }
+    }
+    asked.wants
+}
+
+/// The id in the answer to a create that worked.
+fn created(answer: &Answer) -> Option<String> {
+    if answer.status != StatusCode::CREATED {
+        return None;
+    }
+    let answer: Value = serde_json::from_slice(&answer.body).ok()?;
+    answer["Id"].as_str().map(str::to_owned)
+}
+
+/// An answer as JSON.
+pub(super) fn json(asked: &str, answer: &Answer) -> Result<Value> {
+    serde_json::from_slice(&answer.body)
+        .map_err(|_| Error::Nonsense { asked: asked.to_owned(), expected: "JSON" })
+}
+
+/// A name as one part of a path. Slashes stay: engines read an image's name to the last part.
+pub(super) fn escaped(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:@/".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+fn token() -> Result<String> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}

@@ -1,0 +1,101 @@
+//! What can go wrong with the volumes of containers, in dockerd's words where it has some.
+
+use std::path::PathBuf;
+
+use crate::error::{Classified, Kind};
+use crate::{engine, state, volumes};
+
+/// Why something about a container was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The body is no JSON object.
+    #[error("the request is not what it must be: expected a JSON object")]
+    NoJson(#[source] serde_json::Error),
+    /// A field has a value of another kind.
+    #[error("{field:?} is not what it must be: expected {expected}")]
+    Field {
+        /// The field.
+        field: &'static str,
+        /// Of which kind it must be.
+        expected: &'static str,
+    },
+    /// Two keys mean one field.
+    #[error("two keys mean {field:?}: one is enough")]
+    Twice {
+        /// The field.
+        field: &'static str,
+    },
+    /// A bind is none.
+    #[error("invalid volume specification: '{0}'")]
+    Bind(String),
+    /// Two things want one place in the container.
+    #[error("Duplicate mount point: {0}")]
+    PlaceTwice(String),
+    /// A place in the container is none.
+    #[error("invalid mount path: '{0}' must be absolute and not the root")]
+    Destination(String),
+    /// What is mounted is of no kind that we know, and might be a volume.
+    #[error("mount type {0:?} is unknown: expected bind, tmpfs, image or volume")]
+    MountType(String),
+    /// A part of a volume.
+    #[error("a part of a volume (Subpath) cannot be mounted yet: mount the whole volume")]
+    Subpath,
+    /// Another container's volumes are asked for by what is no container.
+    #[error("invalid volumes-from {0:?}: expected CONTAINER, CONTAINER:ro or CONTAINER:rw")]
+    VolumesFrom(String),
+    /// The container whose volumes are wanted is not there.
+    #[error("No such container: {0}")]
+    NoSuchContainer(String),
+    /// The engine's answer cannot be understood.
+    #[error("the engine's answer to {asked} makes no sense: expected {expected}")]
+    Nonsense {
+        /// What was asked.
+        asked: String,
+        /// What is missing from it.
+        expected: &'static str,
+    },
+    /// No random name could be made.
+    #[error("cannot get random bytes")]
+    Random,
+    /// A volume.
+    #[error(transparent)]
+    Volume(#[from] volumes::Error),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] engine::Error),
+    /// The records.
+    #[error("writing down which volumes a container uses")]
+    State(#[from] state::Error),
+    /// A mount for a container.
+    #[error("{step} {}", path.display())]
+    Mount {
+        /// What was done.
+        step: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Classified for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::NoJson(_)
+            | Self::Field { .. }
+            | Self::Twice { .. }
+            | Self::Bind(_)
+            | Self::PlaceTwice(_)
+            | Self::Destination(_)
+            | Self::MountType(_)
+            | Self::VolumesFrom(_) => Kind::Invalid,
+            Self::Subpath => Kind::NotImplemented,
+            Self::NoSuchContainer(_) => Kind::NotFound,
+            Self::Nonsense { .. } | Self::Random | Self::Mount { .. } => Kind::Internal,
+            Self::Volume(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
+            Self::State(error) => error.kind(),
+        }
+    }
+}

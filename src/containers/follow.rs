@@ -1,0 +1,130 @@
+//! What the engine says happens to its containers, from its events; and after any time nobody listened, from its list.
+//!
+//! Somebody listens while there is a container to listen for: from the first request that is about one, and for as long
+//! as the engine goes on. When the engine goes, the next request begins anew.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::{Method, StatusCode};
+use serde_json::Value;
+
+use super::body::LABEL;
+use super::create::json;
+use super::{Containers, Error, Result};
+use crate::error::chain;
+
+/// The longest line of the engine's events, in bytes: one event.
+const LINE_MAX_BYTES: usize = 1 << 20;
+/// Everything that happens to containers; what is wanted of it is found here.
+const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D";
+const LIST: &str = "/containers/json?all=1";
+
+impl Containers {
+    /// Listens from now on, if nobody does and there is something to hear.
+    pub fn follow(&self) {
+        if self.0.records().is_empty() || self.0.following.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let containers = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = containers.listen().await {
+                tracing::debug!(error = chain(&error), "the engine is not listened to any more");
+            }
+            containers.0.following.store(false, Ordering::SeqCst);
+        });
+    }
+
+    async fn listen(&self) -> Result<()> {
+        // First the ears, then the look: what happens in between is heard.
+        let mut events = self.engine().stream(EVENTS).await?;
+        self.reconcile().await?;
+        let mut waiting = Vec::new();
+        while let Some(piece) = next(&mut events).await {
+            waiting.extend_from_slice(&piece);
+            while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = waiting.drain(..=end).collect();
+                if let Ok(event) = serde_json::from_slice::<Value>(&line) {
+                    self.hear(&event).await;
+                }
+            }
+            if waiting.len() > LINE_MAX_BYTES {
+                return Err(Error::Nonsense {
+                    asked: EVENTS.to_owned(),
+                    expected: "events of a few kilobytes",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    async fn hear(&self, event: &Value) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let action = [&event["Action"], &event["status"]].into_iter().map(text).find(|text| !text.is_empty());
+        let id = [&event["Actor"]["ID"], &event["id"]].into_iter().map(text).find(|text| !text.is_empty());
+        let (Some(action), Some(id)) = (action, id) else { return };
+        match action.as_str() {
+            "die" | "died" => {
+                if let Some((token, _)) = self.find(&id) {
+                    self.ended(&token, &id).await;
+                }
+            }
+            "destroy" | "remove" => self.removed(&id, false).await,
+            _ => {}
+        }
+    }
+
+    /// Looks at the engine's list, and makes what is known agree with it.
+    ///
+    /// # Errors
+    /// The engine is not there, or its list cannot be read.
+    pub async fn reconcile(&self) -> Result<()> {
+        let answer = self.engine().ask(Method::GET, LIST, None).await?;
+        if answer.status != StatusCode::OK {
+            return Err(Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" });
+        }
+        let list = json(LIST, &answer)?;
+        let Some(list) = list.as_array() else {
+            return Err(Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" });
+        };
+        let (mut by_id, mut by_token) = (BTreeMap::new(), BTreeMap::new());
+        for container in list {
+            let Some(id) = container["Id"].as_str() else { continue };
+            by_id.insert(id.to_owned(), container["State"] == "running");
+            if let Some(token) = container["Labels"][LABEL].as_str() {
+                by_token.insert(token.to_owned(), id.to_owned());
+            }
+        }
+        let records = self.0.records().clone();
+        for (token, mut record) in records {
+            if record.id.is_none() {
+                // Its create was not seen to the end: there is such a container, or there is none.
+                let Some(id) = by_token.get(&token) else {
+                    if let Err(error) = self.cross_out(&token, &record).await {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "a container that was not made stays written down"
+                        );
+                    }
+                    continue;
+                };
+                record.id = Some(id.clone());
+                self.note(&token, record.clone()).await?;
+            }
+            let running = record.id.as_ref().and_then(|id| by_id.get(id)).copied();
+            self.settle(&token, &record, running).await;
+        }
+        Ok(())
+    }
+}
+
+/// The next piece of a stream; none at its end.
+async fn next(stream: &mut Incoming) -> Option<bytes::Bytes> {
+    loop {
+        if let Ok(piece) = stream.frame().await?.ok()?.into_data() {
+            return Some(piece);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A container's start, end and removal, as far as its volumes go.
+//!
+//! A start mounts them first; when it fails and the container does not run, they are unmounted again. An end is seen in
+//! the engine's events (`follow`), not in the request that asked for it: a process may end by itself.
+
+use std::path::Path;
+
+use hyper::StatusCode;
+use serde_json::Value;
+
+use super::{Containers, Places, Record, Result, Use};
+use crate::error::chain;
+
+/// A start under way: the container's volumes are mounted.
+#[derive(Debug)]
+pub struct Starting {
+    token: String,
+    id: String,
+}
+
+impl Containers {
+    /// Mounts the volumes of a container that is about to be started, by any of its names. None when it uses none of
+    /// ours, or is not there: the engine says so then.
+    ///
+    /// # Errors
+    /// The engine is not there, or a volume cannot be mounted: the container must not be started.
+    pub async fn before_start(&self, name: &str) -> Result<Option<Starting>> {
+        self.follow();
+        let Some(container) = self.inspect(name).await? else { return Ok(None) };
+        let Some((token, record)) = container["Id"].as_str().and_then(|id| self.find(id)) else {
+            return Ok(None);
+        };
+        let _turn = self.turn(&token).await;
+        let Some(id) = record.id.clone() else { return Ok(None) };
+        if let Err(error) = self.mount(&id, &record.uses).await {
+            if !is_running(&container) {
+                self.unmount(&id, &record.uses).await;
+            }
+            return Err(error);
+        }
+        Ok(Some(Starting { token, id }))
+    }
+
+    /// The engine has answered a start with this status.
+    pub async fn after_start(&self, starting: Starting, status: StatusCode) {
+        if status.is_success() || status == StatusCode::NOT_MODIFIED {
+            return;
+        }
+        self.ended(&starting.token, &starting.id).await;
+    }
+
+    /// The engine has said that a container ended, or it may have: its volumes are unmounted, unless it runs.
+    pub(super) async fn ended(&self, token: &str, id: &str) {
+        let _turn = self.turn(token).await;
+        let Some((_, record)) = self.find(id) else { return };
+        match self.inspect(id).await {
+            Ok(Some(container)) if is_running(&container) || restarts(&container) => {}
+            Ok(_) => self.unmount(id, &record.uses).await,
+            Err(error) => tracing::warn!(id, error = chain(&error), "whether a container runs is not known"),
+        }
+    }
+
+    /// The engine has removed a container, of which this is the whole id. `own` removes its own volumes too.
+    pub async fn removed(&self, id: &str, own: bool) {
+        let Some((token, _)) = self.find(id) else { return };
+        let _turn = self.turn(&token).await;
+        let Some((_, record)) = self.find(id) else { return };
+        self.unmount(id, &record.uses).await;
+        if let Err(error) = self.0.places.remove(&token) {
+            tracing::warn!(id, error = chain(&error), "the directories of a removed container are left");
+        }
+        if let Err(error) = self.cross_out(&token, &record).await {
+            return tracing::warn!(id, error = chain(&error), "a removed container stays written down");
+        }
+        if own || record.auto_remove {
+            self.drop_own(&record.uses).await;
+        }
+    }
+
+    /// The whole id of a container of ours, by any of its names.
+    ///
+    /// # Errors
+    /// The engine is not there.
+    pub async fn id_of(&self, name: &str) -> Result<Option<String>> {
+        let container = self.inspect(name).await?;
+        let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
+        Ok(id.filter(|id| self.find(id).is_some()))
+    }
+
+    async fn mount(&self, id: &str, uses: &[Use]) -> Result<()> {
+        for used in uses {
+            let volume = self.0.volumes.mount(&used.volume, id).await?;
+            if used.is_bound {
+                let place = used.source.clone();
+                blocking(move || Places::bind(&volume, Path::new(&place))).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn unmount(&self, id: &str, uses: &[Use]) {
+        for used in uses {
+            if used.is_bound {
+                let place = used.source.clone();
+                if let Err(error) = blocking(move || Places::clear(Path::new(&place))).await {
+                    tracing::warn!(
+                        id,
+                        error = chain(&error),
+                        "a volume stays bound for a container that has ended"
+                    );
+                }
+            }
+            if let Err(error) = self.0.volumes.unmount(&used.volume, id).await {
+                tracing::warn!(
+                    id,
+                    error = chain(&error),
+                    "a volume of a container that has ended is unmounted later"
+                );
+            }
+        }
+    }
+
+    /// What is known of a container is made to agree with what the engine says: it runs, it does not, it is gone.
+    pub(super) async fn settle(&self, token: &str, record: &Record, running: Option<bool>) {
+        let Some(id) = record.id.as_deref() else { return };
+        match running {
+            None => self.removed(id, false).await,
+            Some(false) => self.ended(token, id).await,
+            Some(true) => {}
+        }
+    }
+}
+
+/// Runs what touches mounts on a thread that may wait for them.
+async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => Err(super::Error::Mount {
+            step: "finishing with",
+            path: "a mount".into(),
+            source: std::io::Error::other(error),
+        }),
+    }
+}
+
+fn is_running(container: &Value) -> bool {
+    container["State"]["Running"] == true
+}
+
+/// Whether the engine starts it again by itself, now or after a while.
+fn restarts(container: &Value) -> bool {
+    container["State"]["Restarting"] == true
+}
