@@ -21,7 +21,8 @@ use crate::engine::Answer;
 pub(super) enum Verb {
     /// `POST /containers/create`
     Create,
-    /// `POST /containers/{name}/start` and `/restart`
+    /// `POST /containers/{name}/start` and `/restart`; `/attach`, at which some engines set a container up; and
+    /// `/archive`, which looks into its volumes.
     Start(String),
     /// `DELETE /containers/{name}`
     Remove(String),
@@ -40,7 +41,10 @@ impl Verb {
         match (method.as_str(), parts.as_slice()) {
             ("POST", ["containers", "create"]) => Some(Self::Create),
             ("POST", ["containers", "prune"]) => Some(Self::Prune),
-            ("POST", ["containers", name, "start" | "restart"]) => Some(Self::Start((*name).to_owned())),
+            ("POST", ["containers", name, "start" | "restart" | "attach"])
+            | ("GET" | "HEAD" | "PUT", ["containers", name, "archive"]) => {
+                Some(Self::Start((*name).to_owned()))
+            }
             ("DELETE", ["containers", name]) => Some(Self::Remove((*name).to_owned())),
             ("GET", ["containers", "json"]) => Some(Self::List),
             ("GET", ["containers", _, "json"]) => Some(Self::Inspect),
@@ -78,6 +82,7 @@ pub(super) async fn answer(
         }
         Verb::Remove(name) => {
             let id = containers.id_of(&name).await?;
+            containers.catch_up().await?;
             let own = Form::parse(target.whole.query().unwrap_or_default())?.bool("v");
             let response = engine.forward(request, target.whole).await?;
             if let Some(id) = id.filter(|_| response.status().is_success()) {
@@ -187,7 +192,10 @@ mod tests {
         };
         assert_eq!(verb("POST", "containers/create"), Some(Verb::Create));
         assert_eq!(verb("POST", "containers/x/start"), Some(Verb::Start("x".into())));
-        assert_eq!(verb("POST", "containers/x/restart"), Some(Verb::Start("x".into())));
+        for verb_of in ["restart", "attach"] {
+            assert_eq!(verb("POST", &format!("containers/x/{verb_of}")), Some(Verb::Start("x".into())));
+        }
+        assert_eq!(verb("PUT", "containers/x/archive"), Some(Verb::Start("x".into())));
         assert_eq!(verb("DELETE", "containers/x"), Some(Verb::Remove("x".into())));
         assert_eq!(verb("GET", "containers/x/json"), Some(Verb::Inspect));
         assert_eq!(verb("GET", "containers/json"), Some(Verb::List));

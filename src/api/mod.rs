@@ -62,6 +62,20 @@ pub struct Rooms {
     pub closing: CancellationToken,
 }
 
+impl Rooms {
+    /// Before something is refused because a container uses it: what the engine has done and not yet told is looked up.
+    async fn look_at_containers(&self) {
+        if let Some(containers) = &self.containers
+            && let Err(error) = containers.catch_up().await
+        {
+            tracing::debug!(
+                error = crate::error::chain(&error),
+                "the engine does not say which containers it has"
+            );
+        }
+    }
+}
+
 impl FromRef<Rooms> for Arc<Facts> {
     fn from_ref(rooms: &Rooms) -> Self {
         rooms.facts.clone()

@@ -146,7 +146,10 @@ pub(super) async fn act(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         Action::Enable(name) => plugins.enable(&name, timeout(&form)?).await?,
-        Action::Disable(name) => plugins.disable(&name, form.bool("force")).await?,
+        Action::Disable(name) => {
+            rooms.look_at_containers().await;
+            plugins.disable(&name, form.bool("force")).await?;
+        }
         // dockerd documents the plugin as the answer, and sends nothing.
         Action::Remove(name) => drop(plugins.remove(&name, form.bool("force")).await?),
         Action::Upgrade(name) => {

@@ -204,6 +204,7 @@ pub(super) async fn remove(
     VolumeName(name): VolumeName,
     form: Form,
 ) -> Result<StatusCode> {
+    rooms.look_at_containers().await;
     rooms.volumes.remove(&name, form.bool("force")).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -220,6 +221,7 @@ pub(super) async fn prune(
     if version < ApiVersion::v1(42) {
         terms.entry("all".to_owned()).or_default().insert("true".to_owned());
     }
+    rooms.look_at_containers().await;
     let pruned = rooms.volumes.prune(&Prune::parse(&terms)?).await?;
     let report = PruneReport { volumes_deleted: pruned.deleted, space_reclaimed: pruned.reclaimed_bytes };
     Ok(reply::ok(&report))

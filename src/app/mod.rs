@@ -87,13 +87,7 @@ impl App {
             &volumes::Roots { local: config.data_root.volumes(), mounts: config.exec_root.mounts() },
         )?;
         let (settling, published) = (volumes.clone(), (drivers.clone(), volumes.clone()));
-        let containers = match engine(&config) {
-            Some(engine) => {
-                let root = config.exec_root.containers();
-                Some(Containers::open(engine, volumes.clone(), store.clone(), root).map_err(Box::new)?)
-            }
-            None => None,
-        };
+        let containers = containers(&config, &volumes, &store)?;
         let plugins = Plugins::open(plugins::Parts {
             data: config.data_root.clone(),
             exec: config.exec_root.clone(),
@@ -227,6 +221,13 @@ fn launcher(config: &Config, own: &Path) -> Result<Launcher, Error> {
         candidates.push(Candidate { name: name.to_owned(), runtime });
     }
     Ok(Launcher::choosing(own.to_owned(), candidates, &config.exec_root))
+}
+
+/// The containers of the engine that the user named, if there is one.
+fn containers(config: &Config, volumes: &Volumes, store: &Store) -> Result<Option<Containers>, Error> {
+    let open =
+        |engine| Containers::open(engine, volumes.clone(), store.clone(), config.exec_root.containers());
+    Ok(engine(config).map(open).transpose().map_err(Box::new)?)
 }
 
 /// Who runs containers, as the user said.

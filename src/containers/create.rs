@@ -3,6 +3,8 @@
 //! The record is on disk before the engine is asked, with a token that the container bears as a label: a kill in between
 //! is repaired by `follow`, which finds the container by it, or finds that there is none.
 
+use std::fmt::Write as _;
+
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
@@ -44,7 +46,7 @@ impl Containers {
         let mut uses: Vec<Use> = Vec::with_capacity(wants.len());
         for want in wants {
             match self.provide(&token, uses.len(), want).await {
-                Ok(used) => uses.push(used),
+                Ok(provided) => uses.push(provided),
                 Err(error) => {
                     self.drop_own(&uses).await;
                     return Err(error);
@@ -221,11 +223,14 @@ pub(super) fn json(asked: &str, answer: &Answer) -> Result<Value> {
 /// A name as one part of a path. Slashes stay: engines read an image's name to the last part.
 pub(super) fn escaped(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
+    // No name goes up.
+    let name = if name.split('/').any(|part| matches!(part, "." | "..")) { "" } else { name };
     for byte in name.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~:@/".contains(&byte) {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            // Writing to a string does not fail.
+            let _ = write!(text, "%{byte:02X}");
         }
     }
     text

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::body::LABEL;
 use super::create::json;
+use super::life::is_over;
 use super::{Containers, Error, Result};
 use crate::error::chain;
 
@@ -76,6 +77,14 @@ impl Containers {
         }
     }
 
+    /// Looks at the engine's list, if there is a container to look for.
+    ///
+    /// # Errors
+    /// As [`Containers::reconcile`].
+    pub async fn catch_up(&self) -> Result<()> {
+        if self.0.records().is_empty() { Ok(()) } else { self.reconcile().await }
+    }
+
     /// Looks at the engine's list, and makes what is known agree with it.
     ///
     /// # Errors
@@ -92,7 +101,7 @@ impl Containers {
         let (mut by_id, mut by_token) = (BTreeMap::new(), BTreeMap::new());
         for container in list {
             let Some(id) = container["Id"].as_str() else { continue };
-            by_id.insert(id.to_owned(), container["State"] == "running");
+            by_id.insert(id.to_owned(), !is_over(&container["State"]));
             if let Some(token) = container["Labels"][LABEL].as_str() {
                 by_token.insert(token.to_owned(), id.to_owned());
             }

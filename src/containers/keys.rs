@@ -108,25 +108,25 @@ mod tests {
 
     use super::*;
 
-    fn map(value: Value) -> Object {
+    fn map(value: &Value) -> Object {
         value.as_object().unwrap().clone()
     }
 
     #[test]
     fn every_spelling_of_a_key_is_the_field() {
         for key in ["Binds", "binds", "BINDS", "bind\u{17f}"] {
-            let mut object = map(json!({ key: ["a"], "Other": 1 }));
+            let mut object = map(&json!({ key: ["a"], "Other": 1 }));
             spell(&mut object, &["Binds"]).unwrap();
             assert_eq!(Value::Object(object), json!({"Binds": ["a"], "Other": 1}), "{key}");
         }
-        let error = spell(&mut map(json!({"Binds": [], "binds": []})), &["Binds"]).unwrap_err();
+        let error = spell(&mut map(&json!({"Binds": [], "binds": []})), &["Binds"]).unwrap_err();
         assert_eq!(error.to_string(), "two keys mean \"Binds\": one is enough");
     }
 
     #[test]
     fn a_value_of_another_kind_is_named() {
-        let error = take_texts(&mut map(json!({"Binds": [1]})), "Binds").unwrap_err();
+        let error = take_texts(&mut map(&json!({"Binds": [1]})), "Binds").unwrap_err();
         assert_eq!(error.to_string(), "\"Binds\" is not what it must be: expected a list of texts");
-        assert_eq!(take_texts(&mut map(json!({"Binds": null})), "Binds").unwrap(), [""; 0]);
+        assert_eq!(take_texts(&mut map(&json!({"Binds": null})), "Binds").unwrap(), [""; 0]);
     }
 }

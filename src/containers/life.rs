@@ -7,15 +7,17 @@ use std::path::Path;
 
 use hyper::StatusCode;
 use serde_json::Value;
+use tokio::sync::OwnedMutexGuard;
 
 use super::{Containers, Places, Record, Result, Use};
 use crate::error::chain;
 
-/// A start under way: the container's volumes are mounted.
+/// A start under way: the container's volumes are mounted, and nobody unmounts them before the engine has answered.
 #[derive(Debug)]
 pub struct Starting {
     token: String,
     id: String,
+    turn: OwnedMutexGuard<()>,
 }
 
 impl Containers {
@@ -30,19 +32,20 @@ impl Containers {
         let Some((token, record)) = container["Id"].as_str().and_then(|id| self.find(id)) else {
             return Ok(None);
         };
-        let _turn = self.turn(&token).await;
+        let turn = self.turn(&token).await;
         let Some(id) = record.id.clone() else { return Ok(None) };
         if let Err(error) = self.mount(&id, &record.uses).await {
-            if !is_running(&container) {
+            if is_idle(&container) {
                 self.unmount(&id, &record.uses).await;
             }
             return Err(error);
         }
-        Ok(Some(Starting { token, id }))
+        Ok(Some(Starting { token, id, turn }))
     }
 
     /// The engine has answered a start with this status.
     pub async fn after_start(&self, starting: Starting, status: StatusCode) {
+        drop(starting.turn);
         if status.is_success() || status == StatusCode::NOT_MODIFIED {
             return;
         }
@@ -54,7 +57,7 @@ impl Containers {
         let _turn = self.turn(token).await;
         let Some((_, record)) = self.find(id) else { return };
         match self.inspect(id).await {
-            Ok(Some(container)) if is_running(&container) || restarts(&container) => {}
+            Ok(Some(container)) if !is_idle(&container) => {}
             Ok(_) => self.unmount(id, &record.uses).await,
             Err(error) => tracing::warn!(id, error = chain(&error), "whether a container runs is not known"),
         }
@@ -143,11 +146,12 @@ async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<
     }
 }
 
-fn is_running(container: &Value) -> bool {
-    container["State"]["Running"] == true
+/// Whether a state is one in which nothing of a container uses its mounts. Some engines set a container up before its
+/// start, when a client attaches to it: that is none of these.
+pub(super) fn is_over(state: &Value) -> bool {
+    matches!(state.as_str(), Some("configured" | "created" | "dead" | "exited" | "removing" | "stopped"))
 }
 
-/// Whether the engine starts it again by itself, now or after a while.
-fn restarts(container: &Value) -> bool {
-    container["State"]["Restarting"] == true
+fn is_idle(container: &Value) -> bool {
+    is_over(&container["State"]["Status"])
 }

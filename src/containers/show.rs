@@ -21,7 +21,7 @@ impl Containers {
             let found = container["Id"].as_str().and_then(|id| self.find(id));
             if let Some((_, record)) = found {
                 mounts(container, &record);
-                forget_label(container.get_mut("Labels"));
+                forget_label(container);
             }
         }
         list
@@ -50,9 +50,11 @@ fn inspected(container: &mut Value, record: &Record) {
             restore(host, field, written);
         }
     }
-    if let Some(Value::Object(config)) = container.get_mut("Config") {
-        restore(config, "Volumes", volumes);
-        forget_label(config.get_mut("Labels"));
+    if let Some(config) = container.get_mut("Config") {
+        forget_label(config);
+        if let Value::Object(config) = config {
+            restore(config, "Volumes", volumes);
+        }
     }
 }
 
@@ -71,8 +73,8 @@ fn restore(object: &mut Map<String, Value>, field: &str, written: Option<Value>)
     }
 }
 
-fn forget_label(labels: Option<&mut Value>) {
-    if let Some(Value::Object(labels)) = labels {
+fn forget_label(object: &mut Value) {
+    if let Some(Value::Object(labels)) = object.get_mut("Labels") {
         labels.remove(LABEL);
     }
 }

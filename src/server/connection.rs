@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,7 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-    if !closing.is_cancelled() {
+    if !closing.is_cancelled() && !watch.upgraded.load(Ordering::Relaxed) {
         let _elapsed = tokio::time::timeout(LINGER_TIMEOUT, watch.linger()).await;
     }
 }
@@ -123,6 +124,9 @@ async fn answer(
         Ok(response) => response,
         Err(impossible) => match impossible {},
     };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        watch.upgraded.store(true, Ordering::Relaxed);
+    }
     tracing::debug!(%method, path, status = response.status().as_u16(), elapsed = ?began.elapsed(), "request");
     if response.body().size_hint().exact().is_some() {
         return response;
@@ -149,6 +153,8 @@ fn broken() -> Response<Body> {
 #[derive(Debug, Clone)]
 struct Watch {
     twin: Arc<OwnedFd>,
+    /// Whether the connection is no longer ours to end: it speaks another protocol now.
+    upgraded: Arc<AtomicBool>,
     /// Whether the end of what the client sends means that it has gone. So it is for TCP, where a close and a
     /// half-close look the same (and for which dockerd decides likewise), and not for a unix socket.
     end_is_gone: bool,
@@ -157,7 +163,7 @@ struct Watch {
 impl Watch {
     fn new(stream: &Stream) -> io::Result<Self> {
         let twin = Arc::new(stream.as_fd().try_clone_to_owned()?);
-        Ok(Self { twin, end_is_gone: matches!(stream, Stream::Tcp(_)) })
+        Ok(Self { twin, upgraded: Arc::default(), end_is_gone: matches!(stream, Stream::Tcp(_)) })
     }
 
     /// The twin as a stream of its own, registered anew with the reactor: clearing its readiness does not touch hyper's.
