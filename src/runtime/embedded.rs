@@ -3,7 +3,7 @@
 //! Our own binary, started by a monitor as `dockplugd runtime run …` or `dockplugd runtime delete …`, so that the code
 //! which forks and changes namespaces never shares a process with an async run time. It knows no plugin and decides
 //! nothing: the bundle says what to run. Before a container's process is made, the program begins anew from where nobody
-//! can write to it ([`mod@seal`]).
+//! can write to it (`seal`).
 //!
 //! Facts: youki's libcontainer 0.7; runc's `run --detach` and `delete --force`, whose outcome these two have.
 
