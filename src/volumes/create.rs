@@ -97,7 +97,7 @@ impl Volumes {
 
     async fn create_local(&self, name: &str, request: Create) -> Result<Arc<Volume>, Problem> {
         name::check_local(name)?;
-        local::check_options(request.options.as_ref())?;
+        local::options::check(request.options.as_ref())?;
         let made = self.on_disk(name, local::Local::create).await?;
         match self.record(name, LOCAL_DRIVER, request).await {
             Ok(volume) => Ok(volume),

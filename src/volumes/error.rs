@@ -132,6 +132,24 @@ pub enum Problem {
     /// The mount could not be staged, through no fault of the plugin.
     #[error(transparent)]
     Stage(#[from] stage::Error),
+    /// The kernel does not finish: a server or a device does not answer.
+    #[error(
+        "the kernel has not finished within {seconds} s: the server or the device does not answer; what may still come \
+         of it is undone"
+    )]
+    Late {
+        /// How long it had.
+        seconds: u64,
+    },
+    /// The kernel has not finished what was begun earlier.
+    #[error(
+        "the kernel is still at an earlier mount or unmount of this volume; it can be tried again when the server or the \
+         device answers"
+    )]
+    Busy,
+    /// The kernel has finished too few of the mounts of other volumes.
+    #[error("too many mounts of other volumes hang in the kernel")]
+    Full,
     /// A task has panicked or was stopped with the daemon.
     #[error("the operation was interrupted: {0}")]
     Interrupted(String),
@@ -173,6 +191,7 @@ impl Classified for Problem {
                 Kind::Conflict
             }
             Self::Name(_) | Self::Reference(_) => Kind::Invalid,
+            Self::Late { .. } | Self::Busy | Self::Full => Kind::Unavailable,
             Self::Checking { source: error, .. } | Self::Driver(error) => error.kind(),
             Self::Local(error) => error.kind(),
             Self::State(error) => error.kind(),

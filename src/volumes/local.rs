@@ -1,4 +1,4 @@
-//! The built-in driver: a volume is a plain directory, `<root>/<name>/_data`.
+//! The built-in driver: a volume is a directory, `<root>/<name>/_data`, in which its options may have something mounted.
 //!
 //! ```text
 //! <root>/                    0701, as dockerd's
@@ -10,12 +10,18 @@
 //! ```
 //!
 //! This file does not know records: it is told at [`Local::open`] which volumes there are, and puts the disk in order.
-//! Every path is one component below an open directory. Options are not mounted yet: a volume with any is refused.
+//! Every path is one component below an open directory, and what is mounted in a volume is never looked into: its server
+//! may be gone. `options` says what is to be mounted, `attach` does it; who uses it is not known here.
 //! Facts are from moby `volume/local`. All of it blocks.
 
+mod attach;
 mod error;
+mod flags;
 mod mounts;
+pub(super) mod options;
+mod secret;
 mod tree;
+mod unc;
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
@@ -24,12 +30,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
 use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Texts;
+pub use attach::Refusal;
 pub use error::Error;
+pub(super) use options::Wanted;
 
 /// The built-in driver's name.
 pub const LOCAL_DRIVER: &str = "local";
@@ -40,10 +48,6 @@ const TRASH: &str = ".trash";
 const ROOT_MODE: u32 = 0o701;
 const DATA_MODE: u32 = 0o755;
 const TRASH_MODE: u32 = 0o700;
-/// The options that dockerd's local driver knows, and which others each of them needs.
-const OPTIONS: [(&str, &[&str]); 4] =
-    [("type", &["device"]), ("o", &["device", "type"]), ("device", &["type"]), ("size", &[])];
-
 /// The directory of all local volumes.
 #[derive(Debug)]
 pub(super) struct Local {
@@ -62,20 +66,6 @@ pub(super) struct Made {
 /// A volume that is out of the way: the name of its place in the trash.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Discarded(String);
-
-/// Checks options by dockerd's rules. They are kept, and tell what is to be mounted at the first use of the volume.
-pub(super) fn check_options(options: Option<&Texts>) -> Result<(), Error> {
-    let Some(options) = options else { return Ok(()) };
-    if let Some(unknown) = options.keys().find(|option| !OPTIONS.iter().any(|(known, _)| known == option)) {
-        return Err(Error::UnknownOption { option: unknown.clone() });
-    }
-    for (_, needed) in OPTIONS.iter().filter(|(option, _)| options.contains_key(*option)) {
-        if let Some(missing) = needed.iter().find(|needed| !options.contains_key(**needed)) {
-            return Err(Error::MissingOption { option: missing });
-        }
-    }
-    if options.contains_key("size") { Err(Error::NoQuota) } else { Ok(()) }
-}
 
 impl Local {
     /// Opens the directory, or makes it, and puts it in order for the volumes that there are: what was being removed
@@ -110,7 +100,7 @@ impl Local {
     /// Makes a volume's directories, or finds them. Syncs nothing.
     pub(super) fn create(&self, name: &str) -> Result<Made, Error> {
         let (volume, made) = make_directory(&self.root, &self.path, name, ROOT_MODE)?;
-        let (_, data) = make_directory(&volume, &self.path.join(name), DATA, DATA_MODE)?;
+        let data = make_data(&volume, &self.path.join(name))?;
         Ok(Made { volume: made, data })
     }
 
@@ -246,6 +236,16 @@ fn make_directory(
         fchmod(&directory, mode).map_err(failed)?;
     }
     Ok((directory, new))
+}
+
+/// Makes what containers see of a volume, or finds it; says whether it was made. What is mounted there is not opened.
+fn make_data(volume: &OwnedFd, volume_path: &Path) -> Result<bool, Error> {
+    let resolve = ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS;
+    match openat2(volume, DATA, OpenHow::new().flags(DIRECTORY).resolve(resolve)) {
+        Ok(_) | Err(Errno::EXDEV) => Ok(false),
+        Err(Errno::ENOENT) => make_directory(volume, volume_path, DATA, DATA_MODE).map(|(_, new)| new),
+        Err(errno) => Err(io(&volume_path.join(DATA), "opening", errno)),
+    }
 }
 
 fn io(path: &Path, step: &'static str, errno: Errno) -> Error {

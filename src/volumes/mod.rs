@@ -4,9 +4,10 @@
 //! create . inspect . list . remove . prune . usage . count . mount    one verb, one file
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
 //! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
+//! attach  mounts what local volumes ask for        aside   what may hang, on threads of its own
 //! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
 //! name, filter                                     pure: what is allowed, what matches
-//! turn    one change of a name at a time           local  the built-in driver: plain directories
+//! turn    one change of a name at a time           local  the built-in driver
 //! ```
 //!
 //! What is true here, always:
@@ -19,6 +20,8 @@
 //! The room knows no plugin, only live drivers, and no HTTP. Facts and texts are from moby: `volume/service`,
 //! `volume/local`, `volume/drivers`.
 
+mod aside;
+mod attach;
 mod count;
 mod create;
 mod error;
@@ -52,6 +55,7 @@ use crate::drivers::{Drivers, Reach};
 use crate::events::{Bus, Event, Type};
 use crate::state::Store;
 
+use aside::Aside;
 pub use create::Create;
 pub use error::{Error, Problem};
 pub use filter::{Filter, Prune, Terms};
@@ -59,7 +63,7 @@ use known::{Entry, Known};
 pub use ledger::REFERENCE_MAX_BYTES;
 use ledger::{Ledger, MOUNTS, Phase};
 pub use list::Listing;
-pub use local::{Error as LocalError, LOCAL_DRIVER};
+pub use local::{Error as LocalError, LOCAL_DRIVER, Refusal};
 pub use name::NAME_MAX_BYTES;
 pub use of_driver::OfDriver;
 pub use prune::Pruned;
@@ -74,6 +78,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How long a list, or the search for an unknown name, waits for a driver.
 pub const LIST_DEADLINE: Duration = Duration::from_secs(2);
+/// How long the kernel may take to mount or unmount a local volume's file system. As plugins have for `Mount`.
+pub const MOUNT_DEADLINE: Duration = Duration::from_mins(2);
 /// The label that marks a volume made without a name. Its value is empty.
 pub const ANONYMOUS_LABEL: &str = "com.docker.volume.anonymous";
 
@@ -93,6 +99,7 @@ struct Inner {
     ledger: Ledger,
     stage: Arc<Stage>,
     turns: Turns,
+    aside: Aside,
     pruning: tokio::sync::Mutex<()>,
     list_deadline: Duration,
 }
@@ -104,6 +111,13 @@ pub struct Roots {
     pub local: PathBuf,
     /// The staged mounts of plugins' volumes; a reboot may forget them.
     pub mounts: PathBuf,
+}
+
+/// How long others may take.
+#[derive(Debug, Clone, Copy)]
+struct Deadlines {
+    list: Duration,
+    mount: Duration,
 }
 
 /// A volume, as it is told to whoever asks. Not sure to exist still.
@@ -134,7 +148,8 @@ impl Volumes {
     /// # Errors
     /// The records or the directories cannot be read, or a volume's directory cannot be made again.
     pub fn open(store: Store, drivers: Drivers, events: Bus, roots: &Roots) -> Result<Self> {
-        Self::open_with(store, drivers, events, roots, LIST_DEADLINE)
+        let deadlines = Deadlines { list: LIST_DEADLINE, mount: MOUNT_DEADLINE };
+        Self::open_with(store, drivers, events, roots, deadlines)
     }
 
     fn open_with(
@@ -142,7 +157,7 @@ impl Volumes {
         drivers: Drivers,
         events: Bus,
         roots: &Roots,
-        list_deadline: Duration,
+        deadlines: Deadlines,
     ) -> Result<Self> {
         let records = store.load(VOLUMES).map_err(Error::State)?;
         let locals = records.iter().filter(|(_, record)| record.is_local()).map(|(name, _)| name.as_str());
@@ -158,10 +173,19 @@ impl Volumes {
         for row in ledger.all().iter().filter(|row| row.phase == Phase::Held) {
             known.hold(&row.volume, &row.reference);
         }
-        let (turns, pruning) = (Turns::default(), tokio::sync::Mutex::default());
-        let inner =
-            Inner { store, drivers, events, local, known, ledger, stage, turns, pruning, list_deadline };
-        Ok(Self(Arc::new(inner)))
+        Ok(Self(Arc::new(Inner {
+            store,
+            drivers,
+            events,
+            local,
+            known,
+            ledger,
+            stage,
+            turns: Turns::default(),
+            aside: Aside::new(deadlines.mount),
+            pruning: tokio::sync::Mutex::default(),
+            list_deadline: deadlines.list,
+        })))
     }
 
     /// The names of the legacy drivers that were there when they were last looked for, sorted.

@@ -2,7 +2,7 @@
 //!
 //! The ledger is on disk first, so that a kill in between is repaired by `settle`: before the plugin's `Mount` a row
 //! `Asked`, before the answer `Held`, before the plugin's `Unmount` `Owed`. The plugin gets one `Mount` and one
-//! `Unmount` for each reference. A local volume has no plugin to ask: its own directory is handed out.
+//! `Unmount` for each reference. A local volume has no plugin to ask: its own directory is handed out, see `attach`.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ impl Volumes {
     ///
     /// # Errors
     /// `get x: no such volume`; `mount x: …`: the reference is none, the driver is not there or says no, or what it
-    /// answers is no directory of its own. Nothing is mounted then, and the volume is not in use.
+    /// answers is no directory of its own; the kernel does not mount what a local volume's options ask for, or not
+    /// within [`MOUNT_DEADLINE`](super::MOUNT_DEADLINE). Nothing is mounted then, and the volume is not in use.
     pub async fn mount(&self, name: &str, reference: &str) -> Result<PathBuf> {
         let (volumes, name, reference) = (self.clone(), name.to_owned(), reference.to_owned());
         self.finish(async move { volumes.mount_to_the_end(&name, &reference).await }).await
@@ -58,12 +59,8 @@ impl Volumes {
             phase: Phase::Asked,
         });
         let is_held = row.phase == Phase::Held;
-        if let (true, Some(mountpoint)) = (row.is_local(), &volume.mountpoint) {
-            if !is_held {
-                self.note(&row, Phase::Held).await?;
-                self.tell_mount("mount", &row);
-            }
-            return Ok(mountpoint.clone());
+        if row.is_local() {
+            return self.mount_local(volume, &row).await;
         }
         let id = row.id();
         if is_held && !self.is_lost(&row).await? {
@@ -140,9 +137,7 @@ impl Volumes {
     /// Takes a mount back, of a volume whose turn it is.
     pub(super) async fn unmount_in_turn(&self, row: &Mount) -> Result<(), Problem> {
         if row.is_local() {
-            self.cross_out(row).await?;
-            self.tell_mount("unmount", row);
-            return Ok(());
+            return self.unmount_local(row).await;
         }
         if row.phase != Phase::Owed {
             self.note(row, Phase::Owed).await?;
@@ -211,7 +206,7 @@ impl Volumes {
         Ok(done.map_err(|error| Problem::Interrupted(error.to_string()))??)
     }
 
-    fn tell_mount(&self, action: &str, row: &Mount) {
+    pub(super) fn tell_mount(&self, action: &str, row: &Mount) {
         let event = Event::new(Type::Volume, action, &row.volume);
         self.0.events.publish(event.with("container", &row.reference).with("driver", &row.driver));
     }

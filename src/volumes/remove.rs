@@ -1,6 +1,7 @@
 //! `DELETE /volumes/{name}`.
 //!
-//! Never while something holds the volume; what is owed to its plugin is paid first. A local volume first gets out of the way under a name that no volume can
+//! Never while something holds the volume; what is owed to its plugin is paid first, and what nobody uses any more is
+//! detached from a local one: what was mounted there is nobody's to delete. A local volume first gets out of the way under a name that no volume can
 //! have, then its record goes, then its files: a kill in between leaves the whole volume (put back at the next
 //! start) or none of it (swept). A plugin removes, then the record goes: a kill in between leaves a record whose volume
 //! the plugin does not have, which neither lists nor inspects tell, and which the next create or remove clears away.
@@ -28,7 +29,10 @@ impl Volumes {
     async fn remove_to_the_end(&self, name: &str, force: bool) -> Result<()> {
         let _turn = self.0.turns.take(name).await;
         match self.0.known.find(name) {
-            Some(volume) if volume.is_local() => self.remove_local(name).await.map(drop),
+            Some(volume) if volume.is_local() => {
+                self.detach_unused(&volume).await.map_err(|problem| Error::of("remove", name, problem))?;
+                self.remove_local(name).await.map(drop)
+            }
             Some(volume) => self.remove_in_plugin(&volume, force).await,
             None => self.remove_unknown(name, force).await,
         }

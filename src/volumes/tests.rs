@@ -1,13 +1,15 @@
 //! The whole room, on a real state file and real directories; drivers as bad as they get.
 
+mod attach;
 mod local;
 mod mount;
 mod plugin;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::mount::{MntFlags, umount2};
 use tempfile::TempDir;
 
 use super::*;
@@ -23,18 +25,25 @@ struct Rig {
     events: Bus,
     volumes: Volumes,
     plugins: Vec<FakePlugin>,
-    list_deadline: Duration,
+    deadlines: Deadlines,
 }
 
-/// Detaches what a test leaves staged.
-struct Unmounting(Arc<Stage>);
+/// Detaches what a test leaves mounted below its directory.
+struct Unmounting(PathBuf);
 
 impl Drop for Unmounting {
     fn drop(&mut self) {
-        for id in self.0.mounted().unwrap() {
-            self.0.clear(&id).unwrap();
+        for point in mounts_below(&self.0).iter().rev() {
+            let _gone_with_another = umount2(point, MntFlags::MNT_DETACH);
         }
     }
+}
+
+/// The mount points below a directory whose path has neither links nor blanks.
+fn mounts_below(directory: &Path) -> Vec<PathBuf> {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from);
+    points.filter(|point| point.starts_with(directory)).collect()
 }
 
 impl Rig {
@@ -42,27 +51,31 @@ impl Rig {
         Self::with_list_deadline(Duration::from_millis(200))
     }
 
-    fn with_list_deadline(list_deadline: Duration) -> Self {
-        Self::open(tempfile::tempdir().unwrap(), Drivers::new(), list_deadline)
+    fn with_list_deadline(list: Duration) -> Self {
+        Self::with_deadlines(Deadlines { list, mount: MOUNT_DEADLINE })
     }
 
-    fn open(directory: TempDir, drivers: Drivers, list_deadline: Duration) -> Self {
+    fn with_deadlines(deadlines: Deadlines) -> Self {
+        Self::open(tempfile::tempdir().unwrap(), Drivers::new(), deadlines)
+    }
+
+    fn open(directory: TempDir, drivers: Drivers, deadlines: Deadlines) -> Self {
         let events = Bus::new();
         let store = Store::open(&directory.path().join("state.redb")).unwrap();
         let path = directory.path();
         let roots = Roots { local: path.join("volumes"), mounts: path.join("mounts") };
         let (given, told) = (drivers.clone(), events.clone());
-        let volumes = Volumes::open_with(store, given, told, &roots, list_deadline).unwrap();
-        let unmounting = Unmounting(Arc::clone(&volumes.0.stage));
-        Self { unmounting, directory, drivers, events, volumes, plugins: Vec::new(), list_deadline }
+        let volumes = Volumes::open_with(store, given, told, &roots, deadlines).unwrap();
+        let unmounting = Unmounting(path.canonicalize().unwrap());
+        Self { unmounting, directory, drivers, events, volumes, plugins: Vec::new(), deadlines }
     }
 
     /// Ends the daemon and starts it again. Plugins live on.
     fn reopened(self) -> Self {
-        let Self { unmounting, directory, drivers, volumes, plugins, list_deadline, .. } = self;
+        let Self { unmounting, directory, drivers, volumes, plugins, deadlines, .. } = self;
         std::mem::forget(unmounting);
         drop(volumes);
-        Self { plugins, ..Self::open(directory, drivers, list_deadline) }
+        Self { plugins, ..Self::open(directory, drivers, deadlines) }
     }
 
     /// Starts a plugin and registers it.

@@ -3,9 +3,10 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::Refusal;
 use crate::error::{Classified, Kind};
 
-/// Why a local volume was not made, removed or measured.
+/// Why a local volume was not made, mounted, removed or measured.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Not even dockerd knows the option.
@@ -20,12 +21,59 @@ pub enum Error {
         /// The other one.
         option: &'static str,
     },
+    /// An option cannot be handed to the kernel.
+    #[error("the option {option:?} holds a zero byte, which no mount can have")]
+    NulInOption {
+        /// The option's name; its value may be a secret.
+        option: String,
+    },
+    /// More options for the file system than the kernel takes; it would cut them off.
+    #[error("\"o\" has {bytes} bytes of options for the file system, expected at most {bytes_max}")]
+    LongData {
+        /// How many there are.
+        bytes: usize,
+        /// How many may be.
+        bytes_max: usize,
+    },
+    /// The device of a cifs volume is none.
+    #[error("error parsing mount device url: {0}")]
+    DeviceUrl(String),
+    /// The device of a cifs volume has a port.
+    #[error("port not allowed in CIFS device URL, include 'port' in 'o='")]
+    PortInDevice,
+    /// No size.
+    #[error("invalid size: '{0}'")]
+    Size(String),
     /// A size was asked for, and this driver sets no quotas.
     #[error("quota size requested but no quota support")]
     NoQuota,
     /// Something is mounted in the volume.
     #[error("volume has active mounts")]
     Mounted,
+    /// There is a type, and nothing to mount.
+    #[error("missing device in volume options")]
+    MissingDevice,
+    /// The host that is to be mounted from has no address.
+    #[error("error resolving passed in network volume address: {0}")]
+    Address(String),
+    /// The kernel does not mount it.
+    #[error("failed to mount local volume: {attempt}")]
+    Mount {
+        /// What was tried, without secrets.
+        attempt: String,
+        /// What the kernel says.
+        #[source]
+        reason: Refusal,
+    },
+    /// The kernel does not detach it.
+    #[error("{attempt}")]
+    Unmount {
+        /// What was tried.
+        attempt: String,
+        /// What the kernel says.
+        #[source]
+        reason: Refusal,
+    },
     /// The disk.
     #[error("{step} {}", path.display())]
     Io {
@@ -45,9 +93,22 @@ pub enum Error {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::UnknownOption { .. } | Self::MissingOption { .. } | Self::NoQuota => Kind::Invalid,
-            // dockerd answers 500 to both.
-            Self::Mounted | Self::Io { .. } | Self::Interrupted(_) => Kind::Internal,
+            Self::UnknownOption { .. }
+            | Self::MissingOption { .. }
+            | Self::NulInOption { .. }
+            | Self::LongData { .. }
+            | Self::DeviceUrl(_)
+            | Self::PortInDevice
+            | Self::Size(_)
+            | Self::NoQuota => Kind::Invalid,
+            // dockerd answers 500 to all of them.
+            Self::Mounted
+            | Self::MissingDevice
+            | Self::Address(_)
+            | Self::Mount { .. }
+            | Self::Unmount { .. }
+            | Self::Io { .. }
+            | Self::Interrupted(_) => Kind::Internal,
         }
     }
 }

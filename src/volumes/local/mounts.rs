@@ -1,32 +1,38 @@
-//! Whether something is mounted in a directory, by `/proc/self/mountinfo` (see proc(5)).
+//! What is mounted where, by `/proc/self/mountinfo` (see proc(5)).
 //!
-//! A volume that has a mount in it is not removed: what is mounted is somebody's data.
+//! A volume that has a mount in it is not removed: what is mounted is somebody's data. The table is the kernel's own:
+//! reading it asks no file system, so that none that hangs delays it.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use super::Error;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
+/// Where the mount point stands in a line.
+const FIELD: usize = 4;
 
 /// Whether the directory is a mount point, or has one anywhere below. The path must be without links.
 pub(super) fn any_below(directory: &Path) -> Result<bool, Error> {
-    let table = std::fs::read(MOUNTINFO).map_err(|source| Error::Io {
-        step: "reading",
-        path: MOUNTINFO.into(),
-        source,
-    })?;
-    Ok(names(&table, directory))
+    Ok(points()?.iter().any(|point| point.starts_with(directory)))
 }
 
-/// Whether the table names the directory, or something below it, as a mount point.
-fn names(table: &[u8], directory: &Path) -> bool {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    /// Where the mount point stands in a line.
-    const FIELD: usize = 4;
-    let points =
-        table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(FIELD));
-    points.map(unescaped).any(|point| Path::new(OsStr::from_bytes(&point)).starts_with(directory))
+/// Whether the directory is a mount point. The path must be without links.
+pub(super) fn at(directory: &Path) -> Result<bool, Error> {
+    Ok(points()?.iter().any(|point| point == directory))
+}
+
+/// All mount points.
+pub(super) fn points() -> Result<Vec<PathBuf>, Error> {
+    let failed = |source| Error::Io { step: "reading", path: MOUNTINFO.into(), source };
+    std::fs::read(MOUNTINFO).map(|table| points_of(&table)).map_err(failed)
+}
+
+fn points_of(table: &[u8]) -> Vec<PathBuf> {
+    let lines = table.split(|byte| *byte == b'\n');
+    let points = lines.filter_map(|line| line.split(|byte| *byte == b' ').nth(FIELD));
+    points.map(|point| PathBuf::from(OsString::from_vec(unescaped(point)))).collect()
 }
 
 /// The kernel writes blanks, tabs, newlines and backslashes as `\` and three octal digits.
@@ -50,19 +56,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mount_points_are_found_at_and_below() {
+    fn mount_points_are_read_as_they_are_meant() {
         let table = b"29 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
             31 29 8:1 /x /v/a/_data rw - ext4 /dev/sda1 rw\n\
             32 29 8:1 /x /v/with\\040blank/_data/m rw - ext4 /dev/sda1 rw\n";
-        for (directory, expected) in [
-            ("/v/a", true),
-            ("/v/a/_data", true),
-            ("/v/a/_data/deeper", false),
-            ("/v/ab", false),
-            ("/v/with blank", true),
-            ("/other", false),
-        ] {
-            assert_eq!(names(table, Path::new(directory)), expected, "{directory}");
+        let points: Vec<_> = ["/", "/v/a/_data", "/v/with blank/_data/m"].map(PathBuf::from).into();
+        assert_eq!(points_of(table), points);
+    }
+
+    #[test]
+    fn only_the_directory_itself_and_what_is_below_counts() {
+        assert!(at(Path::new("/proc")).unwrap() && any_below(Path::new("/proc")).unwrap());
+        for elsewhere in ["/pro", "/proc/self/fdinfo", "/procs"] {
+            assert!(!at(Path::new(elsewhere)).unwrap(), "{elsewhere}");
+            assert!(!any_below(Path::new(elsewhere)).unwrap(), "{elsewhere}");
         }
+        assert!(any_below(Path::new("/")).unwrap());
     }
 }

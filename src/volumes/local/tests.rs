@@ -148,30 +148,88 @@ fn a_volume_with_a_mount_in_it_stays() {
     local.discard("ab").unwrap();
 }
 
+fn wanted(kind: &str, device: &str, o: &str) -> Wanted {
+    let options = [("type", kind), ("device", device), ("o", o)];
+    let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Wanted::of(Some(&options)).unwrap()
+}
+
 #[test]
-fn options_are_checked_by_dockers_rules() {
-    let check = |pairs: &[(&str, &str)]| {
-        let options = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        check_options(Some(&options)).map_err(|problem| problem.to_string())
-    };
-    assert!(check_options(None).is_ok());
-    let good: [&[(&str, &str)]; 3] = [
-        &[],
-        &[("type", "tmpfs"), ("device", "tmpfs")],
-        &[("type", ""), ("device", ":/x"), ("o", "addr=nope.invalid")],
-    ];
-    for options in good {
-        assert_eq!(check(options), Ok(()), "{options:?}");
+fn what_is_wanted_is_mounted_once_and_detached() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    local.create("ab").unwrap();
+    let (tmpfs, point) = (wanted("tmpfs", "tmpfs", "size=1m,mode=750,noexec"), local.mountpoint("ab"));
+    assert!(!local.is_mounted("ab").unwrap());
+    local.attach("ab", &tmpfs).unwrap();
+    let seen = (mode(&point), local.is_mounted("ab").unwrap(), local.mounted().unwrap());
+    // A start finds it as it is.
+    let again = Local::open(root.path(), &["ab"].into()).map(|local| local.is_mounted("ab").unwrap());
+    local.detach("ab", &tmpfs).unwrap();
+    assert_eq!(seen, (0o750, true, vec!["ab".to_owned()]));
+    assert!(again.unwrap());
+    assert_eq!(
+        (mode(&point), local.is_mounted("ab").unwrap(), local.mounted().unwrap()),
+        (0o755, false, vec![])
+    );
+    local.detach("ab", &tmpfs).unwrap();
+}
+
+#[test]
+fn a_mount_that_fails_is_told_and_leaves_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let local = open_for(root.path(), &[]);
+    let point = local.mountpoint("ab").display().to_string();
+    for (kind, device, o, expected) in [
+        ("nope", "x", "", format!("mount x:{point}: no such device")),
+        (
+            "none",
+            "/nowhere",
+            "bind,ro",
+            format!("mount /nowhere:{point}, flags: 0x1001: no such file or directory"),
+        ),
+        ("tmpfs", "tmpfs", "size=x", format!("mount tmpfs:{point}, data: size=x: invalid argument")),
+        ("ext4", "/proc/version", "", format!("mount /proc/version:{point}: block device required")),
+    ] {
+        let error = local.attach("ab", &wanted(kind, device, o)).unwrap_err();
+        let text = format!("failed to mount local volume: {expected}");
+        assert_eq!(crate::error::chain(&error), text);
+        assert!(!local.is_mounted("ab").unwrap());
     }
-    let bad: [(&[(&str, &str)], &str); 6] = [
-        (&[("color", "red"), ("type", "nfs")], r#"invalid option: "color""#),
-        (&[("TYPE", "tmpfs"), ("device", "x")], r#"invalid option: "TYPE""#),
-        (&[("type", "nfs")], r#"missing required option: "device""#),
-        (&[("device", "/x")], r#"missing required option: "type""#),
-        (&[("o", "password=hunter2"), ("type", "cifs")], r#"missing required option: "device""#),
-        (&[("size", "1m")], "quota size requested but no quota support"),
-    ];
-    for (options, expected) in bad {
-        assert_eq!(check(options), Err(expected.to_owned()), "{options:?}");
-    }
+}
+
+#[test]
+fn a_bind_is_read_only_when_that_is_asked_for() {
+    let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let local = open_for(root.path(), &[]);
+    local.create("ab").unwrap();
+    let bind = wanted("none", &source.path().to_string_lossy(), "bind,ro,private");
+    local.attach("ab", &bind).unwrap();
+    let written = fs::write(local.mountpoint("ab").join("file"), "x");
+    local.detach("ab", &bind).unwrap();
+    assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+}
+
+#[test]
+fn what_is_mounted_below_a_shared_directory_of_the_host_stays() {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let (root, host) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let local = open_for(root.path(), &[]);
+    local.create("ab").unwrap();
+    let tmpfs = |place: &Path| mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), None::<&str>);
+    tmpfs(host.path()).unwrap();
+    mount(None::<&str>, host.path(), None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+    let below = host.path().join("below");
+    fs::create_dir(&below).unwrap();
+    tmpfs(&below).unwrap();
+    fs::write(below.join("file"), "").unwrap();
+    let bind = wanted("none", &host.path().to_string_lossy(), "rbind");
+    let attached = local.attach("ab", &bind);
+    let seen = local.mountpoint("ab").join("below/file").exists();
+    let detached = local.detach("ab", &bind);
+    let stays = below.join("file").exists();
+    umount2(host.path(), MntFlags::MNT_DETACH).unwrap();
+    attached.unwrap();
+    detached.unwrap();
+    assert!(seen && stays && !local.is_mounted("ab").unwrap());
 }
