@@ -2,7 +2,7 @@
 //!
 //! However many have such a volume, the kernel has it mounted once. The ledger says who, on disk first:
 //! - before the kernel is asked to mount, the row is `Asked`; before anybody hears of it, `Held`;
-//! - before the last one's is detached, the row is `Owed`.
+//! - before it is detached, after the last one, the row is `Owed`.
 //!
 //! So after a kill, what is mounted and `Held` by nobody is detached, and what is `Held` and not mounted is mounted again.
 //! The kernel works `aside`: a server that does not answer costs a deadline, and only those who want this volume.
@@ -39,24 +39,16 @@ impl Volumes {
 
     /// Takes the mount of a local volume, whose turn it is, back from the reference of the row.
     pub(super) async fn unmount_local(&self, row: &Mount) -> Result<(), Problem> {
-        let wanted = self.wanted(&row.volume);
-        let others = self.0.ledger.of_volume(&row.volume);
-        let is_last =
-            !others.iter().any(|other| other.phase == Phase::Held && other.reference != row.reference);
-        match wanted {
-            Some(wanted) if is_last => {
-                if row.phase != Phase::Owed {
-                    self.note(row, Phase::Owed).await?;
-                    self.tell_mount("unmount", row);
-                }
-                self.repay(&row.volume, &wanted).await
-            }
-            Some(_) | None => {
-                self.cross_out(row).await?;
-                self.tell_mount("unmount", row);
-                Ok(())
-            }
+        let Some(wanted) = self.wanted(&row.volume) else {
+            self.cross_out(row).await?;
+            self.tell_mount("unmount", row);
+            return Ok(());
+        };
+        if row.phase != Phase::Owed {
+            self.note(row, Phase::Owed).await?;
+            self.tell_mount("unmount", row);
         }
+        self.repay(&row.volume, &wanted).await
     }
 
     /// Detaches what is mounted in a local volume, whose turn it is, if nobody has it.

@@ -38,25 +38,58 @@ impl Rig {
     }
 }
 
-/// A file system whose server never answers: every path in it hangs until this is dropped.
+/// A file system whose server does not answer: every path in it hangs until it does, or this is dropped.
 struct Hanging {
-    _server: File,
+    server: File,
     directory: TempDir,
 }
 
 impl Hanging {
     fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        Self { server: Self::at(directory.path()), directory }
+    }
+
+    /// Mounts one; it lives as long as what is returned.
+    fn at(place: &Path) -> File {
         use std::os::fd::AsRawFd;
         let server = File::options().read(true).write(true).open("/dev/fuse").unwrap();
-        let directory = tempfile::tempdir().unwrap();
         let data = format!("fd={},rootmode=40000,user_id=0,group_id=0", server.as_raw_fd());
-        mount(Some("hanging"), directory.path(), Some("fuse"), MsFlags::empty(), Some(data.as_str()))
-            .unwrap();
-        Self { _server: server, directory }
+        mount(Some("hanging"), place, Some("fuse"), MsFlags::empty(), Some(data.as_str())).unwrap();
+        server
     }
 
     fn inside(&self) -> String {
         self.directory.path().join("x").display().to_string()
+    }
+
+    /// Answers at last that the one path is a directory (fuse(4), `linux/fuse.h`).
+    fn answer(&mut self) {
+        use std::io::{Read as _, Write as _};
+        const LOOKUP: u32 = 1;
+        const INIT: u32 = 26;
+        let mut request = vec![0; 64 * 1024];
+        loop {
+            let _bytes = self.server.read(&mut request).unwrap();
+            let opcode = u32::from_ne_bytes(request[4..8].try_into().unwrap());
+            let (bytes, words): (u32, &[(usize, u32)]) = match opcode {
+                // The protocol's version, and the most bytes of a write.
+                INIT => (16 + 64, &[(0, 7), (4, 31), (20, 4096)]),
+                // The node, how long that is true, its inode, mode and links.
+                LOOKUP => (16 + 128, &[(0, 2), (16, 3600), (24, 3600), (40, 2), (100, 0o40_755), (104, 2)]),
+                _ => continue,
+            };
+            let mut answer = vec![0; bytes.try_into().unwrap()];
+            answer[..4].copy_from_slice(&bytes.to_ne_bytes());
+            answer[8..16].copy_from_slice(&request[8..16]);
+            for (at, word) in words {
+                answer[16 + at..20 + at].copy_from_slice(&word.to_ne_bytes());
+            }
+            self.server.write_all(&answer).unwrap();
+            if opcode == LOOKUP {
+                return;
+            }
+        }
     }
 }
 
@@ -64,6 +97,16 @@ impl Drop for Hanging {
     fn drop(&mut self) {
         umount2(self.directory.path(), MntFlags::MNT_DETACH).unwrap();
     }
+}
+
+/// Waits for what other tasks and the kernel do.
+async fn eventually(is_so: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_mins(1), async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    });
+    waited.await.unwrap();
 }
 
 #[tokio::test]
@@ -213,8 +256,39 @@ async fn a_mount_that_hangs_keeps_nobody_else_waiting() {
     assert_eq!(names(&rig.list().await), ["other", "vol"]);
     // It ends, in an error: the volume is as it was before.
     drop(hanging);
-    while rig.volumes.0.aside.is_busy("vol") || !rig.phases().is_empty() {
-        tokio::task::yield_now().await;
+    eventually(|| !rig.volumes.0.aside.is_busy("vol") && rig.phases().is_empty()).await;
+    rig.volumes.remove("vol", false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_mount_that_comes_too_late_is_undone() {
+    let rig = Rig::with_deadlines(Deadlines { list: LIST_DEADLINE, mount: Duration::from_millis(20) });
+    let mut hanging = Hanging::new();
+    rig.make("vol", &[("type", "none"), ("device", &hanging.inside()), ("o", "bind")]).await;
+    assert_eq!(rig.volumes.mount("vol", "c1").await.unwrap_err().kind(), Kind::Unavailable);
+    // Nobody may undo it before it has been seen.
+    let turn = rig.volumes.0.turns.take("vol").await;
+    hanging.answer();
+    eventually(|| rig.layers("vol") == 1).await;
+    drop(turn);
+    eventually(|| rig.layers("vol") == 0 && rig.phases().is_empty()).await;
+    rig.volumes.remove("vol", false).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_hangs_after_it_was_mounted_delays_neither_a_start_nor_its_end() {
+    let rig = Rig::new();
+    rig.make("vol", &TMPFS).await;
+    rig.volumes.mount("vol", "c1").await.unwrap();
+    umount2(&rig.data("vol"), MntFlags::MNT_DETACH).unwrap();
+    let _server = Hanging::at(&rig.data("vol"));
+    let rig = rig.reopened();
+    rig.volumes.settle_local().await;
+    assert_eq!(rig.layers("vol"), 1);
+    rig.volumes.mount("vol", "c2").await.unwrap();
+    for reference in ["c1", "c2"] {
+        rig.volumes.unmount("vol", reference).await.unwrap();
     }
+    assert_eq!(rig.layers("vol"), 0);
     rig.volumes.remove("vol", false).await.unwrap();
 }
