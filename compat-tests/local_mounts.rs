@@ -415,6 +415,28 @@ fn a_server_that_does_not_answer_delays_nobody_else() {
 }
 
 #[test]
+fn many_at_once_have_one_mount_and_leave_none() {
+    let Some(daemon) = Daemon::ours() else { return };
+    make(&daemon, "data", &tmpfs());
+    let own = data(&daemon, "data");
+    let all_at_once = |verb: &str, status: u16| {
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                let http = daemon.http();
+                scope.spawn(move || {
+                    let answer = act(&http, verb, "data", &format!("c{number}"));
+                    assert_eq!(answer.status, status, "{}", answer.text());
+                });
+            }
+        });
+    };
+    all_at_once("mount", 200);
+    assert_eq!(layers(&own).len(), 1);
+    all_at_once("unmount", 204);
+    assert!(layers(&own).is_empty());
+}
+
+#[test]
 fn commands_tell_where_the_data_is() {
     let Some(daemon) = Daemon::ours() else { return };
     make(&daemon, "data", &tmpfs());

@@ -1,12 +1,13 @@
-//! The mount ledger: who has which volume mounted, on disk before the plugin is asked.
+//! The mount ledger: who has which volume mounted, on disk before the plugin, or the kernel for a local volume, is asked.
 //!
 //! ```text
 //! (none) -> Asked -> Held -> Owed -> (none)
 //!             \________________^
 //! ```
-//! - `Asked`: the plugin may have been asked to mount. Nobody has had an answer, so a start makes it `Owed`.
+//! - `Asked`: the plugin or the kernel may have been asked to mount. Nobody has had an answer, so a start makes it `Owed`.
 //! - `Held`: whoever gave the reference has the mountpoint. The volume is in use.
-//! - `Owed`: nobody uses it any more; the plugin is owed one `Unmount` with this reference.
+//! - `Owed`: nobody uses it any more; the plugin is owed one `Unmount` with this reference; a local volume that nobody
+//!   else has is to be detached.
 //!
 //! The pages in memory are those on disk: `mount` writes the disk first. This file asks no plugin and mounts nothing.
 
