@@ -305,6 +305,27 @@ fn after_a_kill_the_kernel_agrees_with_the_ledger() {
     }
 }
 
+#[test]
+fn what_could_not_be_mounted_again_at_the_start_is_as_soon_as_it_can() {
+    let Some(mut daemon) = Daemon::ours() else { return };
+    let (here, away) = (daemon.place().join("here"), daemon.place().join("away"));
+    fs::create_dir(&here).unwrap();
+    make(&daemon, "data", &json!({"type": "none", "device": here, "o": "bind"}));
+    let own = mounted(&daemon, "data", "one");
+    daemon.kill();
+    umount2(&own, MntFlags::MNT_DETACH).unwrap();
+    fs::rename(&here, &away).unwrap();
+    daemon.launch();
+    let status = || daemon.http().look("/volumes/data")["Status"]["MountError"].as_str().map(str::to_owned);
+    let told = until("it is told", status);
+    assert!(told.ends_with("no such file or directory"), "{told}");
+    fs::rename(&away, &here).unwrap();
+    until("it is mounted again", || (layers(&own).len() == 1).then_some(()));
+    until("nothing is wrong any more", || status().is_none().then_some(()));
+    unmount(&daemon, "data", "one");
+    assert!(layers(&own).is_empty());
+}
+
 /// A mount or an unmount of a daemon that may be dying: its answer, if there is one.
 fn attempt(http: &Http, verb: &str, volume: &str, reference: &str) -> Option<Answer> {
     let body = json!({ "Reference": reference }).to_string();

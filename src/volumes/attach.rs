@@ -7,9 +7,10 @@
 //! So after a kill, what is mounted and `Held` by nobody is detached, and what is `Held` and not mounted is mounted again.
 //! The kernel works `aside`: a server that does not answer costs a deadline, and only those who want this volume.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 
@@ -18,6 +19,34 @@ use super::ledger::{Mount, Phase};
 use super::local::{self, Local, Wanted};
 use super::{Problem, Volume, Volumes};
 use crate::error::chain;
+
+/// How long it takes until a lost mount that could not be made again is tried again; twice as long each time.
+const RETRY_PAUSE_FIRST: Duration = Duration::from_secs(1);
+/// As long, and no longer.
+const RETRY_PAUSE_LONGEST: Duration = Duration::from_mins(1);
+
+/// Why what somebody has is not mounted, by volume.
+#[derive(Debug, Default)]
+pub(super) struct Lost(Mutex<BTreeMap<String, String>>);
+
+impl Lost {
+    /// The last reason.
+    pub(super) fn reason(&self, name: &str) -> Option<String> {
+        self.locked().get(name).cloned()
+    }
+
+    fn note(&self, name: &str, reason: String) {
+        self.locked().insert(name.to_owned(), reason);
+    }
+
+    fn forget(&self, name: &str) {
+        self.locked().remove(name);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Volumes {
     /// Mounts a local volume, whose turn it is, for the reference of the row; says where its data is.
@@ -59,8 +88,35 @@ impl Volumes {
         }
     }
 
-    /// Makes the kernel agree with the ledger on all local volumes: at the start.
-    pub(super) async fn settle_local(&self) {
+    /// Makes the kernel agree with the ledger on all local volumes, and goes on trying where it cannot: a server may be
+    /// up later than the daemon. Ends when all agree, or with the last of these volumes.
+    pub(super) fn settle_local_to_the_end(&self) {
+        let inner = Arc::downgrade(&self.0);
+        tokio::spawn(async move {
+            let mut pause = RETRY_PAUSE_FIRST;
+            let mut interval = tokio::time::interval(RETRY_PAUSE_LONGEST);
+            let mut left = None;
+            while let Some(inner) = inner.upgrade() {
+                let volumes = Self(inner);
+                let lost = match left {
+                    None => volumes.settle_local().await,
+                    Some(names) => volumes.settle_locals(names).await,
+                };
+                if lost.is_empty() {
+                    return;
+                }
+                left = Some(lost);
+                // The volumes must not be kept by who waits for nothing.
+                drop(volumes);
+                interval.reset_after(pause);
+                interval.tick().await;
+                pause = RETRY_PAUSE_LONGEST.min(pause * 2);
+            }
+        });
+    }
+
+    /// One try, of all local volumes that the ledger or the kernel knows of; says which could not be settled.
+    pub(super) async fn settle_local(&self) -> BTreeSet<String> {
         let rows = self.0.ledger.all();
         let in_ledger = rows.into_iter().filter(Mount::is_local).map(|row| row.volume);
         let mut names: BTreeSet<_> = in_ledger.collect();
@@ -71,14 +127,27 @@ impl Volumes {
                 tracing::warn!(error, "what is mounted in local volumes could not be found out");
             }
         }
-        join_all(names.iter().map(|name| self.settle_local_one(name))).await;
+        self.settle_locals(names).await
     }
 
-    async fn settle_local_one(&self, name: &str) {
+    async fn settle_locals(&self, names: BTreeSet<String>) -> BTreeSet<String> {
+        let settle = |name: String| async move { (!self.settle_local_one(&name).await).then_some(name) };
+        join_all(names.into_iter().map(settle)).await.into_iter().flatten().collect()
+    }
+
+    /// Says whether it could.
+    async fn settle_local_one(&self, name: &str) -> bool {
         let _turn = self.0.turns.take(name).await;
-        if let Err(problem) = self.settle_local_in_turn(name).await {
-            tracing::warn!(volume = name, error = chain(&problem), "a mount is not as the ledger has it");
+        let Err(problem) = self.settle_local_in_turn(name).await else {
+            self.0.lost.forget(name);
+            return true;
+        };
+        let error = chain(&problem);
+        tracing::warn!(volume = name, error, "a mount is not as the ledger has it");
+        if self.0.known.is_held(name) {
+            self.0.lost.note(name, error);
         }
+        false
     }
 
     async fn settle_local_in_turn(&self, name: &str) -> Result<(), Problem> {
@@ -102,7 +171,10 @@ impl Volumes {
         }
         let again = wanted.clone();
         let mounted = self.in_kernel(&row.volume, move |local, name| local.attach(name, &wanted)).await;
-        let Err(problem) = mounted else { return Ok(()) };
+        let Err(problem) = mounted else {
+            self.0.lost.forget(&row.volume);
+            return Ok(());
+        };
         if !is_held {
             // While the kernel is still at it there is nothing to undo yet; the end of its thread does it then.
             let undone = match problem {
@@ -125,6 +197,9 @@ impl Volumes {
         }
         let rows = self.0.ledger.of_volume(name);
         let is_held = rows.iter().any(|row| row.phase == Phase::Held);
+        if !is_held {
+            self.0.lost.forget(name);
+        }
         if !is_held && self.is_mounted(name).await? {
             let wanted = wanted.clone();
             self.in_kernel(name, move |local, name| local.detach(name, &wanted)).await?;

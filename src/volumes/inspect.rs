@@ -1,6 +1,6 @@
 //! `GET /volumes/{name}`.
 //!
-//! A local volume is told from memory. A plugin's is asked for at its plugin. A name without a record is asked for at
+//! A local volume is told from memory, with what is known to be wrong with its mount. A plugin's is asked for at its plugin. A name without a record is asked for at
 //! every driver, at once and for [`super::LIST_DEADLINE`], as dockerd asks one after the other. Nothing is changed: a plugin
 //! that has lost a volume, or says so, does not lose us its labels; the next create or remove settles it.
 
@@ -10,8 +10,13 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use tokio::time::{Instant, timeout_at};
 
+use serde_json::Map;
+
 use super::{Error, Problem, Result, Volume, Volumes};
 use crate::drivers::{self, Driver, Found};
+
+/// Where the status of a local volume tells that it should be mounted and is not.
+const MOUNT_ERROR: &str = "MountError";
 
 impl Volumes {
     /// One volume, with its driver's `status`.
@@ -20,7 +25,7 @@ impl Volumes {
     /// `get x: no such volume`; or its driver is not there, or does not answer.
     pub async fn inspect(&self, name: &str) -> Result<Arc<Volume>> {
         let told = match self.0.known.find(name) {
-            Some(volume) if volume.is_local() => return Ok(volume),
+            Some(volume) if volume.is_local() => return Ok(self.with_loss(volume)),
             Some(volume) => self.in_plugin(&volume).await,
             None => Ok(self.anywhere(name).await.map(|(_, volume)| volume)),
         };
@@ -29,6 +34,13 @@ impl Volumes {
             Ok(None) => Err(Error::of("get", name, Problem::NoSuchVolume)),
             Err(problem) => Err(Error::of("get", name, problem)),
         }
+    }
+
+    /// A local volume, with the reason why it is not mounted although somebody has it.
+    fn with_loss(&self, volume: Arc<Volume>) -> Arc<Volume> {
+        let Some(reason) = self.0.lost.reason(&volume.name) else { return volume };
+        let status = Map::from_iter([(MOUNT_ERROR.to_owned(), reason.into())]);
+        Arc::new(Volume { status: Some(status), ..Volume::clone(&volume) })
     }
 
     /// A known volume as its plugin tells it; `None` when the plugin answers that it has none of this name.

@@ -56,6 +56,7 @@ use crate::events::{Bus, Event, Type};
 use crate::state::Store;
 
 use aside::Aside;
+use attach::Lost;
 pub use create::Create;
 pub use error::{Error, Problem};
 pub use filter::{Filter, Prune, Terms};
@@ -100,6 +101,7 @@ struct Inner {
     stage: Arc<Stage>,
     turns: Turns,
     aside: Aside,
+    lost: Lost,
     pruning: tokio::sync::Mutex<()>,
     list_deadline: Duration,
 }
@@ -183,6 +185,7 @@ impl Volumes {
             stage,
             turns: Turns::default(),
             aside: Aside::new(deadlines.mount),
+            lost: Lost::default(),
             pruning: tokio::sync::Mutex::default(),
             list_deadline: deadlines.list,
         })))

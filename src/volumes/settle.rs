@@ -3,7 +3,7 @@
 //! At the start what is staged without a row is detached. A row that is `Held` and has nothing staged, or something
 //! dead, is mounted again with the same reference; one that is `Owed` is paid. Both need the plugin: they are done
 //! when its driver becomes live. A plugin that has forgotten a volume in use gets it with its options again. A plugin that
-//! fails at it is asked again the next time it comes. Local volumes need no plugin: they are settled once, by `attach`.
+//! fails at it is asked again the next time it comes. Local volumes need no plugin: they are settled at the start, by `attach`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,8 +44,7 @@ impl Volumes {
         let mut arrivals = self.0.drivers.arrivals();
         arrivals.mark_changed();
         let inner = Arc::downgrade(&self.0);
-        let volumes = self.clone();
-        tokio::spawn(async move { volumes.settle_local().await });
+        self.settle_local_to_the_end();
         tokio::spawn(async move {
             while arrivals.changed().await.is_ok() {
                 let Some(inner) = inner.upgrade() else { return };

@@ -215,6 +215,30 @@ async fn a_lost_mount_is_mounted_again_when_somebody_comes() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_mounted_again_is_shown_and_tried_again() {
+    let rig = Rig::new();
+    let host = tempfile::tempdir().unwrap();
+    let (here, away) = (host.path().join("here"), host.path().join("away"));
+    std::fs::create_dir(&here).unwrap();
+    rig.make("vol", &[("type", "none"), ("device", &here.display().to_string()), ("o", "bind")]).await;
+    rig.volumes.mount("vol", "c1").await.unwrap();
+    umount2(&rig.data("vol"), MntFlags::MNT_DETACH).unwrap();
+    std::fs::rename(&here, &away).unwrap();
+    let rig = rig.reopened();
+    let status = async || rig.volumes.inspect("vol").await.unwrap().status.clone();
+    for _ in 0..2 {
+        assert_eq!(rig.volumes.settle_local().await, ["vol".to_owned()].into());
+        let told = status().await.unwrap()["MountError"].to_string();
+        assert!(told.contains("failed to mount local volume") && told.contains("no such file"), "{told}");
+        assert!(rig.volumes.0.known.is_held("vol"), "whoever has it still counts on it");
+    }
+    std::fs::rename(&away, &here).unwrap();
+    assert!(rig.volumes.settle_local().await.is_empty());
+    assert_eq!((rig.layers("vol"), status().await), (1, None));
+    rig.volumes.unmount("vol", "c1").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_mount_of_a_plain_volume_is_left_alone() {
     let rig = Rig::new();
     rig.create("vol", "").await.unwrap();
