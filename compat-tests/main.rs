@@ -32,6 +32,8 @@ mod legacy;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod local_mount_kills;
+#[cfg(test)]
 mod local_mounts;
 #[cfg(test)]
 mod metrics;

@@ -12,6 +12,7 @@ pub(crate) mod http;
 pub(crate) mod impostor;
 pub(crate) mod install;
 pub(crate) mod legacy;
+pub(crate) mod local;
 pub(crate) mod network;
 pub(crate) mod openmetrics;
 pub(crate) mod plugin;
