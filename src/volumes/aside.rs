@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 /// How many such threads there are at most, those that hang included.
 const THREADS_MAX: usize = 128;
-/// The stack of each in bytes.
-const STACK_BYTES: usize = 256 * 1024;
+/// The stack of each in bytes: looking up names takes some. What is not used costs nothing.
+const STACK_BYTES: usize = 1024 * 1024;
 
 /// The threads, and the names they work for.
 #[derive(Debug)]

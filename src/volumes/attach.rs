@@ -55,7 +55,7 @@ impl Volumes {
         let is_held = row.phase == Phase::Held;
         if let Some(wanted) = Wanted::of(volume.options.as_ref()) {
             self.repay(&volume.name, &wanted).await?;
-            if !self.is_mounted(&volume.name).await? {
+            if !self.is_attached(&volume.name, &wanted).await? {
                 self.mount_first(row, is_held, wanted).await?;
             }
         }
@@ -157,7 +157,7 @@ impl Volumes {
         else {
             return Ok(());
         };
-        if self.is_mounted(name).await? {
+        if self.is_attached(name, &wanted).await? {
             return Ok(());
         }
         tracing::info!(volume = name, "a lost mount is mounted again");
@@ -212,6 +212,11 @@ impl Volumes {
 
     async fn is_mounted(&self, name: &str) -> Result<bool, Problem> {
         self.on_disk(name, Local::is_mounted).await
+    }
+
+    async fn is_attached(&self, name: &str, wanted: &Wanted) -> Result<bool, Problem> {
+        let wanted = wanted.clone();
+        self.on_disk(name, move |local, name| local.is_attached(name, &wanted)).await
     }
 
     fn wanted(&self, name: &str) -> Option<Wanted> {

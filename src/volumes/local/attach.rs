@@ -45,7 +45,14 @@ impl fmt::Display for Refusal {
 impl Local {
     /// Whether something is mounted on the directory that containers see.
     pub(in crate::volumes) fn is_mounted(&self, name: &str) -> Result<bool, Error> {
-        mounts::at(&self.mountpoint(name))
+        Ok(mounts::at(&self.mountpoint(name))?.is_some())
+    }
+
+    /// Whether what is wanted is mounted there. A read-only bind takes two calls: one that a kill has come between, and
+    /// that can be written to, does not count.
+    pub(in crate::volumes) fn is_attached(&self, name: &str, wanted: &Wanted) -> Result<bool, Error> {
+        let point = mounts::at(&self.mountpoint(name))?;
+        Ok(point.is_some_and(|point| point.is_read_only || !wanted.is_read_only_bind()))
     }
 
     /// The volumes that have something mounted there.
@@ -55,14 +62,15 @@ impl Local {
             let volume = below.parent().filter(|_| below.ends_with(DATA))?.to_str()?;
             (!volume.is_empty() && !volume.contains('/')).then(|| volume.to_owned())
         };
-        Ok(mounts::points()?.iter().filter_map(|point| name(point)).collect())
+        Ok(mounts::points()?.iter().filter_map(|point| name(&point.path)).collect())
     }
 
-    /// Mounts what is wanted; nothing may be mounted there yet. Nothing is when it fails.
+    /// Mounts what is wanted, in the place of what is mounted there. Nothing is when it fails.
     pub(in crate::volumes) fn attach(&self, name: &str, wanted: &Wanted) -> Result<(), Error> {
         let resolved = wanted.resolved(lookup)?;
         // Somebody may have taken its directory away, which holds nothing.
         self.create(name)?;
+        self.detach(name, wanted)?;
         let volume = open_directory(&self.root, &self.path, name)?;
         for step in resolved.steps() {
             // Opened for each call: after the first one, what was mounted stands there.

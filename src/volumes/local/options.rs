@@ -84,6 +84,11 @@ impl Wanted {
         self.flags.contains(MsFlags::MS_BIND)
     }
 
+    /// Whether it is one that must not be written to.
+    pub(super) fn is_read_only_bind(&self) -> bool {
+        self.flags.contains(flags::READ_ONLY_BIND)
+    }
+
     /// With addresses for names of hosts. `lookup` may wait for a name server; it says why a name has none.
     pub(super) fn resolved(&self, lookup: impl Fn(&str) -> Result<IpAddr, String>) -> Result<Mount, Error> {
         if self.device.is_empty() {

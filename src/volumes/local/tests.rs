@@ -203,11 +203,18 @@ fn a_bind_is_read_only_when_that_is_asked_for() {
     let (root, source) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let local = open_for(root.path(), &[]);
     local.create("ab").unwrap();
-    let bind = wanted("none", &source.path().to_string_lossy(), "bind,ro,private");
+    let source = source.path().to_string_lossy();
+    let (bind, half) = (wanted("none", &source, "bind,ro,private"), wanted("none", &source, "bind"));
+    // As a kill between the two calls leaves it.
+    local.attach("ab", &half).unwrap();
+    let before = (local.is_attached("ab", &half), local.is_attached("ab", &bind));
     local.attach("ab", &bind).unwrap();
+    let after = local.is_attached("ab", &bind);
     let written = fs::write(local.mountpoint("ab").join("file"), "x");
     local.detach("ab", &bind).unwrap();
+    assert!(before.0.unwrap() && !before.1.unwrap() && after.unwrap());
     assert_eq!(written.unwrap_err().kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    assert!(!local.is_mounted("ab").unwrap());
 }
 
 #[test]
