@@ -28,6 +28,8 @@ mod hostile_contexts;
 #[cfg(test)]
 mod hostile_plugins;
 #[cfg(test)]
+mod isolation;
+#[cfg(test)]
 mod legacy;
 #[cfg(test)]
 mod life;

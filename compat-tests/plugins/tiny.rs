@@ -14,6 +14,7 @@
 //! | `silent` | runs and never listens |
 //! | `late=FIFO` | listens only once somebody opens FIFO to write |
 //! | `hang=CALL` | never answers CALL (`Mount`, `Create`, …; `all` for each of them) |
+//! | `hold=CALL` | answers CALL only once somebody opens the FIFO `/record/go` to write |
 //! | `refuse=CALL` | answers CALL with an error of its own, status 500 |
 //! | `garbage=CALL` | answers CALL with bytes that are not HTTP |
 //! | `nonsense=CALL` | answers CALL with status 200 and a body that is no JSON |
@@ -178,6 +179,9 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
         }
         if mode.concerns("hang", call) {
             wait_for_ever();
+        }
+        if mode.concerns("hold", call) {
+            drop(fs::File::open("/record/go")?); // waits until somebody opens the other end
         }
         if mode.concerns("vanish", call) {
             fs::remove_file(SOCKET)?;

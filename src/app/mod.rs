@@ -23,9 +23,9 @@ use self::publishing::Publishing;
 pub use self::signals::signals;
 use crate::api::router::Api;
 use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
-use crate::config::{self, Config, Host, Level, Program};
+use crate::config::{self, Config, DriverCall, DriverTimeouts, Host, Level, Program};
 use crate::containers::{self, Containers};
-use crate::drivers::Drivers;
+use crate::drivers::{Deadlines, Drivers};
 use crate::engine::Engine;
 use crate::error::{Classified, Kind, chain};
 use crate::events::Bus;
@@ -79,7 +79,7 @@ impl App {
         let pidfile = Pidfile::write(&config.pidfile)?;
 
         let hosts = Arc::new(Hosts::new(&config.insecure_registries, &config.registry_mirrors)?);
-        let (events, drivers) = (Bus::new(), Drivers::with_legacy(config.legacy_plugins_dirs.clone()));
+        let (events, drivers) = (Bus::new(), drivers(&config));
         let volumes = Volumes::open(
             store.clone(),
             drivers.clone(),
@@ -243,6 +243,30 @@ fn engine(config: &Config) -> Option<Engine> {
             Some(Engine::anywhere(own.collect()))
         }
     }
+}
+
+/// No managed drivers yet, and the legacy ones.
+fn drivers(config: &Config) -> Drivers {
+    Drivers::with_legacy(config.legacy_plugins_dirs.clone(), deadlines(&config.driver_timeouts))
+}
+
+/// How long volume drivers may take: as usual, but for what was asked for.
+fn deadlines(asked: &DriverTimeouts) -> Deadlines {
+    let mut deadlines = Deadlines::default();
+    for (call, timeout) in asked.each() {
+        let deadline = match call {
+            DriverCall::Create => &mut deadlines.create,
+            DriverCall::Get => &mut deadlines.get,
+            DriverCall::List => &mut deadlines.list,
+            DriverCall::Remove => &mut deadlines.remove,
+            DriverCall::Path => &mut deadlines.path,
+            DriverCall::Mount => &mut deadlines.mount,
+            DriverCall::Unmount => &mut deadlines.unmount,
+            DriverCall::Capabilities => &mut deadlines.capabilities,
+        };
+        *deadline = timeout;
+    }
+    deadlines
 }
 
 fn facts(config: &Config, own: &Path, id: String, addresses: &[String]) -> Facts {

@@ -72,6 +72,11 @@ pub struct Args {
     #[arg(long = "add-runtime", value_name = "NAME=PATH")]
     pub runtimes: Vec<String>,
 
+    /// Seconds a volume driver gets to answer CALL: create or mount [default: 120], get, remove, path, unmount or capabilities
+    /// [default: 60], list [default: 2]; repeatable, as in --driver-timeout mount=300
+    #[arg(long = "driver-timeout", value_name = "CALL=SECONDS")]
+    pub driver_timeouts: Vec<String>,
+
     /// Talk to a registry, as HOST, HOST:PORT or a network like 10.0.0.0/8, without a valid certificate, or in the clear;
     /// repeatable; loopback always is one
     #[arg(long = "insecure-registry", value_name = "REGISTRY")]
@@ -133,6 +138,7 @@ impl Args {
             ("data-root", path(&self.data_root)),
             ("debug", self.debug.map(|debug| debug.to_string())),
             ("default-runtime", self.default_runtime.clone()),
+            ("driver-timeouts", list(&self.driver_timeouts)),
             ("engine", self.engine.clone()),
             ("exec-root", path(&self.exec_root)),
             ("group", self.group.clone()),
@@ -181,6 +187,7 @@ mod tests {
             metrics_addr: Some("m".into()),
             default_runtime: Some("r".into()),
             runtimes: vec!["a=b".into()],
+            driver_timeouts: vec!["mount=1".into()],
             insecure_registries: vec!["i".into()],
             registry_mirrors: vec!["m".into()],
             redact_env: vec!["x".into()],

@@ -45,6 +45,14 @@ pub enum Error {
     RuntimeTwice(String),
     #[error("specified default runtime '{0}' does not exist: name it with --add-runtime {0}=PATH")]
     NoSuchRuntime(String),
+    #[error(
+        "invalid driver timeout {0:?}: expected CALL=SECONDS, as in --driver-timeout mount=300; a call is create, get, \
+         list, remove, path, mount, unmount or capabilities, and has 1 to {max} seconds",
+        max = super::DRIVER_TIMEOUT_MAX_SECONDS
+    )]
+    NotADriverTimeout(String),
+    #[error("driver timeout {0:?}: the call has one already")]
+    DriverTimeoutTwice(String),
     #[error("invalid engine {0:?}: expected auto, none or unix:///PATH")]
     NotAnEngine(String),
 }
@@ -66,6 +74,8 @@ impl Classified for Error {
             | Self::ReservedRuntime(_)
             | Self::RuntimeTwice(_)
             | Self::NoSuchRuntime(_)
+            | Self::NotADriverTimeout(_)
+            | Self::DriverTimeoutTwice(_)
             | Self::NotAnEngine(_) => Kind::Invalid,
         }
     }

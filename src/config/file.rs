@@ -28,6 +28,7 @@ pub(super) struct File {
     pub(super) default_runtime: Option<String>,
     #[serde(default, deserialize_with = "programs")]
     pub(super) runtimes: Option<BTreeMap<String, PathBuf>>,
+    pub(super) driver_timeouts: Option<BTreeMap<String, u64>>,
     pub(super) insecure_registries: Option<Vec<String>>,
     pub(super) redact_env: Option<Vec<String>>,
     pub(super) registry_mirrors: Option<Vec<String>>,
@@ -38,10 +39,11 @@ pub(super) struct File {
 }
 
 /// The keys there are. A test holds this list and [`File`] together.
-const KEYS: [&str; 20] = [
+const KEYS: [&str; 21] = [
     "data-root",
     "debug",
     "default-runtime",
+    "driver-timeouts",
     "engine",
     "exec-root",
     "group",

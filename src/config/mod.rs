@@ -12,6 +12,7 @@ mod host;
 mod metrics;
 mod runtimes;
 mod seccomp;
+mod timeouts;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub use self::host::{Host, InvalidHost};
 pub use self::metrics::MetricsAddress;
 pub use self::runtimes::{Program, Runtimes};
 pub use self::seccomp::SeccompProfile;
+pub use self::timeouts::{DRIVER_TIMEOUT_MAX_SECONDS, DriverCall, DriverTimeouts};
 use crate::paths::{DataRoot, ExecRoot};
 
 /// Where `daemon.json` is looked for when `--config-file` does not say; it may be absent there.
@@ -65,6 +67,8 @@ pub struct Config {
     pub metrics_addr: Option<MetricsAddress>,
     /// What may run plugins.
     pub runtimes: Runtimes,
+    /// How long volume drivers may take, where that is not as usual.
+    pub driver_timeouts: DriverTimeouts,
     /// Registries that are trusted without proof: `host[:port]` or a network.
     pub insecure_registries: Vec<String>,
     /// Who is asked before docker.io: URLs.
@@ -191,6 +195,7 @@ impl Config {
             shutdown_timeout: u64::try_from(seconds).ok().map(Duration::from_secs),
             metrics_addr: metrics_addr.map(|address| address.parse()).transpose()?,
             runtimes: Runtimes::new(&args.runtimes, file.runtimes.unwrap_or_default(), default_runtime)?,
+            driver_timeouts: DriverTimeouts::new(&args.driver_timeouts, file.driver_timeouts.as_ref())?,
             insecure_registries: list(&args.insecure_registries, file.insecure_registries),
             registry_mirrors: list(&args.registry_mirrors, file.registry_mirrors),
             redact_env: list(&args.redact_env, file.redact_env),
@@ -310,6 +315,7 @@ mod tests {
             "--metrics-addr=127.0.0.1:9323",
             "--default-runtime=crun",
             "--add-runtime=crun=/usr/bin/crun",
+            "--driver-timeout=mount=300",
             "--insecure-registry=a:5000",
             "--insecure-registry=10.0.0.0/8",
             "--registry-mirror=https://m",
@@ -325,7 +331,7 @@ mod tests {
             "shutdown-timeout": -1, "default-runtime": "crun", "runtimes": {"crun": {"path": "/usr/bin/crun"}},
             "insecure-registries": ["a:5000", "10.0.0.0/8"], "registry-mirrors": ["https://m"], "engine": "none",
             "redact-env": ["*_KEY"], "metrics-addr": "127.0.0.1:9323", "seccomp-profile": "/s.json",
-            "legacy-plugins-dirs": ["/l1", "/l2"], "publish-sockets": "/ps"}"#;
+            "legacy-plugins-dirs": ["/l1", "/l2"], "publish-sockets": "/ps", "driver-timeouts": {"mount": 300}}"#;
         let config = resolve(&flags, "{}").unwrap();
         assert_eq!(config, resolve(&[], file).unwrap());
         assert_eq!(config.insecure_registries, ["a:5000", "10.0.0.0/8"]);
@@ -369,6 +375,7 @@ mod tests {
             (&["--default-runtime", "crun"], "{}", "specified default runtime 'crun' does not exist"),
             (&["--add-runtime", "runc=/x"], "{}", "runtime name 'runc' is reserved"),
             (&["--add-runtime", "crun"], "{}", "invalid runtime \"crun\": expected NAME=PATH"),
+            (&["--driver-timeout", "mount"], "{}", "invalid driver timeout \"mount\": expected CALL=SECONDS"),
             (&["--engine", "podman"], "{}", "invalid engine \"podman\": expected auto, none or unix:///PATH"),
             (&["--engine", "unix://podman.sock"], "{}", "invalid engine \"unix://podman.sock\""),
             (&["--metrics-addr", ":9323"], "{}", "invalid metrics address \":9323\": there is no host"),

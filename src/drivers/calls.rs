@@ -37,7 +37,8 @@ pub enum Outcome {
     /// There was no answer within the time that was waited: the call's deadline, the shorter one of a list, or until
     /// whoever asked had gone.
     Timeout,
-    /// The plugin's socket could not be connected to, or was not tried since the plugin does not run at present.
+    /// Nothing was sent: the plugin's socket could not be connected to, or was not tried since the plugin does not run at
+    /// present, has too many calls to answer, or is left alone for not answering.
     Unreachable,
 }
 
@@ -60,7 +61,12 @@ impl Outcome {
             Ok(_) => Self::Ok,
             Err(Error::Deadline { .. }) => Self::Timeout,
             Err(
-                Error::Connect { .. } | Error::Starting { .. } | Error::BackingOff { .. } | Error::Ready(_),
+                Error::Connect { .. }
+                | Error::Starting { .. }
+                | Error::BackingOff { .. }
+                | Error::Crowded { .. }
+                | Error::LeftAlone { .. }
+                | Error::Ready(_),
             ) => Self::Unreachable,
             Err(
                 Error::NotFound { .. }

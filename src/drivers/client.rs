@@ -6,10 +6,10 @@
 //! Calls that only read use kept connections. A kept connection may be one to a process that is no more; what was
 //! read over it is asked once again over a new one. Calls that change something always get a new connection: when it
 //! cannot be made nothing was sent, and after that nothing is ever sent twice. A plugin that is being started is waited
-//! for first. This file knows no call's fields.
+//! for first, then `gate` lets the call through, or not. This file knows no call's fields.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -20,8 +20,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::answer::Answer;
+use super::deadlines::Deadlines;
 use super::error::{Error, SocketError};
-use super::presence::{Presence, STARTING_WAIT, after_start};
+use super::gate::{Gate, Held, Lane};
+use super::presence::{Presence, after_start};
 use super::way::{Connector, Way};
 
 /// The largest answer of a plugin to anything but `List`.
@@ -38,23 +40,6 @@ const ACCEPT: &str = "application/vnd.docker.plugins.v1.2+json";
 /// The call that a legacy plugin is greeted with, and the name of the interface that volume drivers answer it with.
 const ACTIVATE: &str = "Plugin.Activate";
 const VOLUME_DRIVER: &str = "VolumeDriver";
-
-/// How long a plugin may take. The defaults for calls are dockerd's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deadlines {
-    /// For `Create` and `Mount`: 2 min.
-    pub long: Duration,
-    /// For every other call: 1 min.
-    pub short: Duration,
-    /// For a plugin that is being started to listen, before that: [`STARTING_WAIT`].
-    pub starting: Duration,
-}
-
-impl Default for Deadlines {
-    fn default() -> Self {
-        Self { long: Duration::from_mins(2), short: Duration::from_mins(1), starting: STARTING_WAIT }
-    }
-}
 
 /// The calls of `docker.volumedriver/1.0`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,10 +97,23 @@ impl Method {
 
     fn deadline(self, deadlines: Deadlines) -> Duration {
         match self {
-            Self::Create | Self::Mount => deadlines.long,
-            Self::Get | Self::List | Self::Remove | Self::Path | Self::Unmount | Self::Capabilities => {
-                deadlines.short
-            }
+            Self::Create => deadlines.create,
+            Self::Get => deadlines.get,
+            Self::List => deadlines.list,
+            Self::Remove => deadlines.remove,
+            Self::Path => deadlines.path,
+            Self::Mount => deadlines.mount,
+            Self::Unmount => deadlines.unmount,
+            Self::Capabilities => deadlines.capabilities,
+        }
+    }
+
+    /// Which other calls it shares a bound with.
+    fn lane(self) -> Lane {
+        match self {
+            Self::Create | Self::Remove | Self::Mount | Self::Unmount => Lane::Changes,
+            Self::Get | Self::Path | Self::Capabilities => Lane::Reads,
+            Self::List => Lane::Lists,
         }
     }
 
@@ -133,6 +131,7 @@ pub(super) struct Client {
     authority: String,
     deadlines: Deadlines,
     presence: watch::Receiver<Presence>,
+    gate: Gate,
     /// Keeps connections, for what only reads.
     kept: Http,
     /// Makes a connection for each request.
@@ -156,7 +155,13 @@ impl Client {
                 .build(connector.clone())
         };
         let (kept, fresh) = (http(IDLE_CONNECTIONS), http(0));
-        Self { driver: driver.to_owned(), authority, deadlines, presence, kept, fresh }
+        let gate = Gate::new(driver);
+        Self { driver: driver.to_owned(), authority, deadlines, presence, gate, kept, fresh }
+    }
+
+    /// Who lets calls through.
+    pub(super) fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Whether the plugin is there to be asked.
@@ -169,32 +174,46 @@ impl Client {
         &self.driver
     }
 
-    /// Calls, and gives back the answer without its `Err`, which is empty then.
-    pub(super) async fn call(&self, method: Method, request: &impl Serialize) -> Result<Answer, Error> {
-        let deadline = method.deadline(self.deadlines);
+    /// Calls, and gives back the answer without its `Err`, which is empty then. The call has its own deadline for the
+    /// answer, and as much to wait for its turn before that; or `patience` for all of it.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        patience: Option<Duration>,
+        request: &impl Serialize,
+    ) -> Result<Answer, Error> {
+        let (begun, usual) = (Instant::now(), method.deadline(self.deadlines));
+        let left = || patience.map_or(usual, |patience| patience.saturating_sub(begun.elapsed()));
+        let lane = if patience.is_some() { Lane::Lists } else { method.lane() };
         let body = self.body(method, request)?;
-        self.present(method).await?;
+        self.present(method, left()).await?;
+        let pass = self.gate.enter(lane, method.name(), left()).await;
+        let pass = pass.map_err(|held| self.held(method, held))?;
         let exchange = async {
             if !method.only_reads() {
                 return self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await;
             }
             match self.exchange(&self.kept, method.name(), method.limit_bytes(), body.clone()).await {
                 Err(Error::Broken { .. }) => {
-                    self.present(method).await?;
+                    self.present(method, left()).await?;
                     self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await
                 }
                 other => other,
             }
         };
-        let answered = tokio::time::timeout(deadline, exchange).await;
-        let late = |_| Error::Deadline { method: method.name(), driver: self.driver.clone(), deadline };
-        let (status, bytes) = answered.map_err(late)??;
+        let Ok(answered) = tokio::time::timeout(left(), exchange).await else {
+            let deadline = patience.unwrap_or(usual);
+            pass.timed_out(deadline);
+            return Err(Error::Deadline { method: method.name(), driver: self.driver.clone(), deadline });
+        };
+        pass.answered();
+        let (status, bytes) = answered?;
         self.read(method.name(), status, &bytes)
     }
 
     /// Greets a legacy plugin, and tells whether it is a volume driver.
     pub(super) async fn activate(&self) -> Result<bool, Error> {
-        let deadline = self.deadlines.short;
+        let deadline = self.deadlines.capabilities;
         let exchange = self.exchange(&self.fresh, ACTIVATE, ANSWER_MAX_BYTES, Bytes::new());
         let answered = tokio::time::timeout(deadline, exchange).await;
         let driver = || self.driver.clone();
@@ -206,9 +225,10 @@ impl Client {
     }
 
     /// Waits for a plugin that is being started.
-    async fn present(&self, method: Method) -> Result<(), Error> {
+    async fn present(&self, method: Method, left: Duration) -> Result<(), Error> {
         // A list is of all plugins: what is known of this one has to do.
-        let patience = if method == Method::List { Duration::ZERO } else { self.deadlines.starting };
+        let patience =
+            if method == Method::List { Duration::ZERO } else { self.deadlines.starting.min(left) };
         let (method, driver) = (method.name(), || self.driver.clone());
         match after_start(&self.presence, patience).await {
             Presence::Here => Ok(()),
@@ -216,6 +236,15 @@ impl Client {
             Presence::BackingOff { error, next_try } => {
                 Err(Error::BackingOff { method, driver: driver(), error, next_try })
             }
+        }
+    }
+
+    /// An error that says why nothing was sent.
+    fn held(&self, method: Method, held: Held) -> Error {
+        let (method, driver) = (method.name(), self.driver.clone());
+        match held {
+            Held::Crowded(why) => Error::Crowded { method, driver, why },
+            Held::LeftAlone(why) => Error::LeftAlone { method, driver, why },
         }
     }
 

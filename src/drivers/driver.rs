@@ -8,6 +8,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -16,7 +17,8 @@ use tokio::sync::watch;
 
 use super::answer::{Answer, Problem};
 use super::calls::Calls;
-use super::client::{Client, Deadlines, Method};
+use super::client::{Client, Method};
+use super::deadlines::Deadlines;
 use super::error::Error;
 use super::presence::Presence;
 use super::scope::{Place, Scope};
@@ -146,11 +148,16 @@ impl Driver {
         self.client.is_here()
     }
 
+    /// Whether it is left alone at present, because it did not answer: with `lists`, and with all `others`.
+    pub fn breakers(&self) -> [(&'static str, bool); 2] {
+        self.client.gate().breakers()
+    }
+
     /// Makes a volume. The plugin gets the options unchecked.
     ///
     /// # Errors
     /// As all calls: [`Error::Refused`] and [`Error::Status`] are the plugin's own no; anything else leaves open what
-    /// the plugin did, except [`Error::Connect`], [`Error::Starting`] and [`Error::BackingOff`]: nothing was sent.
+    /// the plugin did, unless [`Error::was_not_sent`] says so.
     pub async fn create(&self, name: &str, options: Option<&BTreeMap<String, String>>) -> Result<(), Error> {
         self.ask(Method::Create, &Create { name, options }, nothing).await
     }
@@ -168,6 +175,18 @@ impl Driver {
     /// # Errors
     /// As [`Driver::create`]; [`Error::Answer`] when the plugin tells of another volume.
     pub async fn get(&self, name: &str) -> Result<Option<Found>, Error> {
+        self.look_for(name, None).await
+    }
+
+    /// The same, for a name that any driver may have: given up after `patience`.
+    ///
+    /// # Errors
+    /// As [`Driver::get`].
+    pub async fn get_within(&self, name: &str, patience: Duration) -> Result<Option<Found>, Error> {
+        self.look_for(name, Some(patience)).await
+    }
+
+    async fn look_for(&self, name: &str, patience: Option<Duration>) -> Result<Option<Found>, Error> {
         let read = |mut answer: Answer| -> Result<Option<Found>, Problem> {
             let Some(volume) = answer.object("Volume")? else { return Ok(None) };
             let mut found = self.found(volume)?;
@@ -178,15 +197,15 @@ impl Driver {
             }
             Ok(Some(found))
         };
-        self.ask(Method::Get, &Named { name }, read).await
+        self.ask_within(Method::Get, patience, &Named { name }, read).await
     }
 
-    /// All volumes, in the plugin's order. A plugin that is being started is not waited for. Entries that are nameless,
+    /// All volumes, in the plugin's order; given up after `patience`. A plugin that is being started is not waited for. Entries that are nameless,
     /// named a second time, or nonsense are left out.
     ///
     /// # Errors
     /// As [`Driver::create`].
-    pub async fn list(&self) -> Result<Vec<Found>, Error> {
+    pub async fn list(&self, patience: Duration) -> Result<Vec<Found>, Error> {
         let read = |mut answer: Answer| -> Result<Vec<Found>, Problem> {
             let mut seen = std::collections::HashSet::new();
             let mut volumes = Vec::new();
@@ -207,7 +226,7 @@ impl Driver {
             }
             Ok(volumes)
         };
-        self.ask(Method::List, &Nothing {}, read).await
+        self.ask_within(Method::List, Some(patience), &Nothing {}, read).await
     }
 
     /// Where a volume is mounted, as a path of the host; `None` when it is not.
@@ -293,15 +312,26 @@ impl Driver {
         })
     }
 
-    /// Calls, and reads the answer: counted from the first step to the last.
+    /// Calls, and reads the answer.
     async fn ask<T>(
         &self,
         method: Method,
         request: &impl Serialize,
         read: impl FnOnce(Answer) -> Result<T, Problem>,
     ) -> Result<T, Error> {
+        self.ask_within(method, None, request, read).await
+    }
+
+    /// Calls, and reads the answer: counted from the first step to the last.
+    async fn ask_within<T>(
+        &self,
+        method: Method,
+        patience: Option<Duration>,
+        request: &impl Serialize,
+        read: impl FnOnce(Answer) -> Result<T, Problem>,
+    ) -> Result<T, Error> {
         let call = self.calls.begin(method);
-        let answered = self.client.call(method, request).await;
+        let answered = self.client.call(method, patience, request).await;
         let result =
             answered.and_then(|answer| read(answer).map_err(|problem| self.client.nonsense(method, problem)));
         if matches!(&result, Err(Error::Connect { .. } | Error::Broken { .. })) {

@@ -75,6 +75,26 @@ pub enum Error {
         /// When it is started again.
         next_try: Timestamp,
     },
+    /// The plugin has as many calls to answer as it is sent at a time; nothing was sent.
+    #[error("{method}: plugin {driver} {why}")]
+    Crowded {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// How many, which ones, and how long was waited.
+        why: String,
+    },
+    /// The plugin has not answered for a while and is left alone; nothing was sent.
+    #[error("{method}: plugin {driver} {why}")]
+    LeftAlone {
+        /// `VolumeDriver.Create` and so on.
+        method: &'static str,
+        /// The driver.
+        driver: String,
+        /// Since when, why, and when it is tried again.
+        why: String,
+    },
     /// The plugin's socket could not be connected to; nothing was sent.
     #[error("{method}: connecting to plugin {driver}")]
     Connect {
@@ -147,6 +167,29 @@ impl Error {
     /// Whether this is the plugin's own answer, an honest no: the call arrived, and did not do what was asked.
     pub fn is_answer(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Status { .. })
+    }
+
+    /// Whether the plugin has never heard of the call.
+    pub fn was_not_sent(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Legacy { .. }
+            | Self::Disabled { .. }
+            | Self::Nameless
+            | Self::Starting { .. }
+            | Self::BackingOff { .. }
+            | Self::Crowded { .. }
+            | Self::LeftAlone { .. }
+            | Self::Connect { .. }
+            | Self::Request { .. }
+            | Self::Ready(_) => true,
+            Self::Refused { .. }
+            | Self::Status { .. }
+            | Self::Broken { .. }
+            | Self::Deadline { .. }
+            | Self::TooLarge { .. }
+            | Self::Answer { .. } => false,
+        }
     }
 }
 
@@ -254,7 +297,10 @@ impl Classified for Error {
             Self::NotFound { .. } => Kind::NotFound,
             Self::Disabled { .. } => Kind::Conflict,
             Self::Nameless => Kind::Invalid,
-            Self::Starting { .. } | Self::BackingOff { .. } => Kind::Unavailable,
+            Self::Starting { .. }
+            | Self::BackingOff { .. }
+            | Self::Crowded { .. }
+            | Self::LeftAlone { .. } => Kind::Unavailable,
             // dockerd answers 500 to everything that goes wrong in or on the way to a plugin.
             Self::Legacy { .. }
             | Self::Refused { .. }

@@ -7,6 +7,7 @@
 //!           -> connect (a managed plugin's socket, never followed)
 //! presence  whether its plugin runs, as told, and how long a call waits for it
 //! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
+//! gate      which calls go to a driver now: bounds                 breaker  when one that does not answer is left alone
 //! calls     how often, how long, with what outcome a driver was called
 //! ```
 //!
@@ -15,11 +16,14 @@
 //! later: `volume/drivers/{proxy,adapter,extpoint}.go`, `pkg/plugins`.
 
 mod answer;
+mod breaker;
 mod calls;
 mod client;
 mod connect;
+mod deadlines;
 mod driver;
 mod error;
+mod gate;
 mod legacy;
 mod presence;
 mod ready;
@@ -29,10 +33,13 @@ mod scope;
 pub(crate) mod testing;
 mod way;
 
+pub use breaker::{FIRST_PAUSE, LONGEST_PAUSE, TIMEOUTS_TO_OPEN};
 pub use calls::{Calls, DURATION_BOUNDS, Outcome, Tally};
-pub use client::{ANSWER_MAX_BYTES, Deadlines, LIST_ANSWER_MAX_BYTES};
+pub use client::{ANSWER_MAX_BYTES, LIST_ANSWER_MAX_BYTES};
+pub use deadlines::{Deadlines, LIST_DEADLINE};
 pub use driver::{Driver, Found, Reach};
 pub use error::{Error, LegacyError, SocketError};
+pub use gate::{CHANGES_IN_FLIGHT_MAX, LISTS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX};
 pub use presence::{Presence, STARTING_WAIT};
 pub use ready::ready;
 pub use registry::{Drivers, Lease, Registration};

@@ -17,8 +17,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::calls::Calls;
-use super::client::Deadlines;
 use super::connect::Endpoint;
+use super::deadlines::Deadlines;
 use super::driver::Driver;
 use super::error::{Error, LegacyError};
 use super::legacy::Legacy;
@@ -79,9 +79,8 @@ impl Drivers {
         Self::default()
     }
 
-    /// No managed drivers, and the legacy ones that files in these directories name.
-    pub fn with_legacy(directories: Vec<PathBuf>) -> Self {
-        let deadlines = Deadlines::default();
+    /// No managed drivers, and the legacy ones that files in these directories name, all of them with these deadlines.
+    pub fn with_legacy(directories: Vec<PathBuf>, deadlines: Deadlines) -> Self {
         let legacy = Legacy::new(directories, deadlines);
         Self(Arc::new(Inner { deadlines, legacy, ..Inner::default() }))
     }
@@ -89,6 +88,11 @@ impl Drivers {
     /// No drivers, with other deadlines.
     pub fn with_deadlines(deadlines: Deadlines) -> Self {
         Self(Arc::new(Inner { deadlines, ..Inner::default() }))
+    }
+
+    /// How long a list of all drivers' volumes waits for each of them.
+    pub fn list_deadline(&self) -> Duration {
+        self.0.deadlines.list
     }
 
     /// Makes a driver live, in place of the one that has the name now.

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 
 use super::*;
+use crate::drivers::LIST_DEADLINE;
 use crate::error::{Classified, Kind, chain};
 use ground::{Ground, archive, context, create, lives, mounted_below, observed, tiny};
 
@@ -176,7 +177,7 @@ async fn a_plugin_is_enabled_once_and_disabled_once() {
     assert!(view.enabled && view.observed.status == Status::Running, "{view:?}");
     let pid = view.observed.pid.unwrap();
     assert!(lives(pid));
-    assert!(ground.drivers.lookup("tiny").unwrap().list().await.unwrap().is_empty());
+    assert!(ground.drivers.lookup("tiny").unwrap().list(LIST_DEADLINE).await.unwrap().is_empty());
 
     let refused = [
         (
@@ -283,7 +284,7 @@ async fn a_plugin_that_dies_is_started_again() {
     let state = observed(&plugins, "tiny", |s| s.restarts == 1 && s.status == Status::Running).await;
     assert_ne!(state.pid.unwrap(), first);
     assert_eq!(state.exit_code, Some(128 + 9));
-    assert!(ground.drivers.lookup("tiny").unwrap().list().await.unwrap().is_empty());
+    assert!(ground.drivers.lookup("tiny").unwrap().list(LIST_DEADLINE).await.unwrap().is_empty());
     assert!(plugins.inspect("tiny").unwrap().enabled);
 }
 

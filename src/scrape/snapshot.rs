@@ -15,6 +15,8 @@ pub(super) struct Snapshot {
     pub(super) plugins: Vec<Plugin>,
     /// By the driver's name.
     pub(super) calls: Vec<(String, Arc<Calls>)>,
+    /// By the name of a live driver: by kind of call, whether it is left alone with it.
+    pub(super) breakers: Vec<(String, [(&'static str, bool); 2])>,
     /// How many, by the driver's name.
     pub(super) volumes: BTreeMap<String, usize>,
     pub(super) requests: Vec<Answered>,
@@ -41,6 +43,12 @@ impl Snapshot {
                 .map(|view| Plugin { name: view.name, enabled: view.enabled, observed: view.observed })
                 .collect(),
             calls: sources.drivers.calls(),
+            breakers: sources
+                .drivers
+                .live()
+                .iter()
+                .map(|driver| (driver.name().to_owned(), driver.breakers()))
+                .collect(),
             volumes: sources.volumes.count_by_driver(),
             requests: sources.requests.counts(),
         }

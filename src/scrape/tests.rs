@@ -26,6 +26,7 @@ fn empty() -> Snapshot {
         build: BUILD,
         plugins: Vec::new(),
         calls: Vec::new(),
+        breakers: Vec::new(),
         volumes: BTreeMap::new(),
         requests: Vec::new(),
     }
@@ -62,6 +63,8 @@ dockplug_build_info{version=\"1.2.3\",commit=\"abc\"} 1
 # HELP dockplug_volume_driver_call_duration_seconds How long calls of volume drivers took, whatever their outcome.
 # TYPE dockplug_volume_driver_call_duration_seconds histogram
 # UNIT dockplug_volume_driver_call_duration_seconds seconds
+# HELP dockplug_volume_driver_breaker_open Whether the volume driver is sent no calls of this kind at present, because it did not answer them.
+# TYPE dockplug_volume_driver_breaker_open gauge
 # HELP dockplug_volumes Volumes that are kept, by driver.
 # TYPE dockplug_volumes gauge
 # HELP dockplug_http_requests Requests of the API that were answered, by route and class of status.
@@ -81,6 +84,7 @@ fn hostile_names_stay_within_their_labels() {
     };
     let text = text::encode(Snapshot {
         plugins: vec![Plugin { name: HOSTILE.to_owned(), enabled: true, observed }],
+        breakers: vec![(HOSTILE.to_owned(), [("lists", false), ("others", true)])],
         volumes: BTreeMap::from([(HOSTILE.to_owned(), 3)]),
         requests: vec![Answered { route: "/volumes/{name}", status: "2xx", count: 5 }],
         ..empty()
@@ -101,6 +105,9 @@ fn hostile_names_stay_within_their_labels() {
         state("failed", 0),
     ];
     assert_eq!(samples(&text, "dockplug_plugin_state"), expected);
+    let breaker = |calls: &str, open: u8| format!("{{driver={escaped},calls=\"{calls}\"}} {open}");
+    let expected = [breaker("lists", 0), breaker("others", 1)];
+    assert_eq!(samples(&text, "dockplug_volume_driver_breaker_open"), expected);
     assert_eq!(samples(&text, "dockplug_volumes"), [format!("{{driver={escaped}}} 3")]);
     let requests = [r#"{route="/volumes/{name}",status="2xx"} 5"#];
     assert_eq!(samples(&text, "dockplug_http_requests_total"), requests);

@@ -37,6 +37,7 @@ impl Collector for Snapshot {
         self.write_build(&mut out)?;
         self.write_plugins(&mut out)?;
         self.write_calls(&mut out)?;
+        self.write_breakers(&mut out)?;
         self.write_volumes(&mut out)?;
         self.write_requests(&mut out)
     }
@@ -112,6 +113,17 @@ impl Snapshot {
                     &took.buckets,
                     None,
                 )?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_breakers(&self, out: &mut Out<'_, '_>) -> fmt::Result {
+        let help = "Whether the volume driver is sent no calls of this kind at present, because it did not answer them.";
+        let mut family = out.family(MetricType::Gauge, "volume_driver_breaker_open", help)?;
+        for (driver, breakers) in &self.breakers {
+            for (calls, is_open) in breakers {
+                gauge(&mut family, &[("driver", driver.as_str()), ("calls", calls)], &u64::from(*is_open))?;
             }
         }
         Ok(())

@@ -1,7 +1,8 @@
 //! `GET /volumes/{name}`.
 //!
-//! A local volume is told from memory, with what is known to be wrong with its mount. A plugin's is asked for at its plugin. A name without a record is asked for at
-//! every driver, at once and for [`super::LIST_DEADLINE`], as dockerd asks one after the other. Nothing is changed: a plugin
+//! A local volume is told from memory, with what is known to be wrong with its mount. A plugin's is asked for at its
+//! plugin. A name without a record is asked for at every driver, at once and for as long as for a list, as dockerd asks
+//! one after the other. Nothing is changed: a plugin
 //! that has lost a volume, or says so, does not lose us its labels; the next create or remove settles it.
 
 use std::sync::Arc;
@@ -75,12 +76,11 @@ impl Volumes {
     pub(super) async fn anywhere(&self, name: &str) -> Option<(Arc<Driver>, Volume)> {
         let deadline = Instant::now() + self.0.list_deadline;
         let ask = |driver: Arc<Driver>| async move {
-            let answer = async {
-                let found = driver.get(name).await.ok().flatten()?;
-                driver.capabilities().await;
-                Some(told(&driver, found, None))
-            };
-            let volume = timeout_at(deadline, answer).await.ok().flatten()?;
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let found = driver.get_within(name, patience).await.ok().flatten()?;
+            // Late, it is told as local this once.
+            let _ = timeout_at(deadline, driver.capabilities()).await;
+            let volume = told(&driver, found, None);
             Some((driver, volume))
         };
         let drivers = self.0.drivers.all(|_| true, deadline).await;

@@ -1,7 +1,7 @@
 //! `GET /volumes`.
 //!
 //! Local volumes come from memory. Every plugin that may have something is asked at once, and has
-//! [`super::LIST_DEADLINE`]; one that does not answer is a warning, and what we know of its volumes is listed instead.
+//! the drivers' list deadline; one that does not answer is a warning, and what we know of its volumes is listed instead.
 //! A name is listed once: under the driver its record names, or else the local one, or else the first by name.
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::inspect::told;
 use super::{Filter, Volume, Volumes};
-use crate::drivers::{Driver, Found, Reach};
+use crate::drivers::{Driver, Error, Found, Reach};
 use crate::error::chain;
 
 /// A list, and what is missing from it.
@@ -28,7 +28,7 @@ pub struct Listing {
 type Recorded = HashMap<String, (Arc<Volume>, bool)>;
 
 impl Volumes {
-    /// The volumes that pass the filter. Never fails, and takes [`super::LIST_DEADLINE`] at the most.
+    /// The volumes that pass the filter. Never fails, and takes the drivers' list deadline at the most.
     pub async fn list(&self, filter: &Filter) -> Listing {
         let deadline = Instant::now() + self.0.list_deadline;
         let drivers = self.0.drivers.all(|name| filter.wants_driver(name), deadline).await;
@@ -91,15 +91,14 @@ struct Unlisted {
 
 /// Asks one driver for its volumes, and how far they reach.
 async fn ask(driver: Arc<Driver>, deadline: Instant) -> Result<(Arc<Driver>, Vec<Found>), Unlisted> {
-    let begun = Instant::now();
-    let answer = match timeout_at(deadline, driver.list()).await {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(chain(&error)),
-        Err(_) => {
-            let seconds = (deadline - begun).as_secs_f64();
-            Err(format!("the driver did not answer within {seconds:.0} s, its volumes may be missing"))
-        }
-    };
+    let answer =
+        driver.list(deadline.saturating_duration_since(Instant::now())).await.map_err(|error| match error {
+            Error::Deadline { deadline, .. } => {
+                let seconds = deadline.as_secs_f64();
+                format!("the driver did not answer within {seconds:.0} s, its volumes may be missing")
+            }
+            error => chain(&error),
+        });
     if answer.as_ref().is_ok_and(|found| !found.is_empty()) {
         // Late, it is told as local this once.
         let _ = timeout_at(deadline, driver.capabilities()).await;

@@ -15,7 +15,7 @@
 //! - Changes of one name take turns (`turn`); changes of other names never wait for them, and no lock of the whole
 //!   room is held while a plugin or the disk is waited for.
 //! - A change that has begun is finished, also when whoever asked for it has gone: it runs in its own task.
-//! - A plugin that hangs delays nothing but the calls that need it; lists give it [`LIST_DEADLINE`].
+//! - A plugin that hangs delays nothing but the calls that need it; lists give it the drivers' list deadline.
 //!
 //! The room knows no plugin, only live drivers, and no HTTP. Facts and texts are from moby: `volume/service`,
 //! `volume/local`, `volume/drivers`.
@@ -77,8 +77,6 @@ pub use usage::Usage;
 /// The result of everything in this room that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How long a list, or the search for an unknown name, waits for a driver.
-pub const LIST_DEADLINE: Duration = Duration::from_secs(2);
 /// How long the kernel may take to mount or unmount a local volume's file system. As plugins have for `Mount`.
 pub const MOUNT_DEADLINE: Duration = Duration::from_mins(2);
 /// The label that marks a volume made without a name. Its value is empty.
@@ -150,7 +148,7 @@ impl Volumes {
     /// # Errors
     /// The records or the directories cannot be read, or a volume's directory cannot be made again.
     pub fn open(store: Store, drivers: Drivers, events: Bus, roots: &Roots) -> Result<Self> {
-        let deadlines = Deadlines { list: LIST_DEADLINE, mount: MOUNT_DEADLINE };
+        let deadlines = Deadlines { list: drivers.list_deadline(), mount: MOUNT_DEADLINE };
         Self::open_with(store, drivers, events, roots, deadlines)
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::ledger::{MOUNTS, Mount, Phase, check_reference};
 use super::stage::{self, Stage};
 use super::{Create, Error, Problem, Result, Volume, Volumes, blocking};
-use crate::drivers::{self, Driver};
+use crate::drivers::Driver;
 use crate::error::chain;
 use crate::events::{Event, Type};
 use crate::state::Change;
@@ -218,5 +218,5 @@ pub(super) fn is_no(problem: &Problem) -> bool {
 }
 
 fn was_not_sent(problem: &Problem) -> bool {
-    matches!(problem, Problem::Driver(error) if matches!(**error, drivers::Error::Connect { .. }))
+    matches!(problem, Problem::Driver(error) if error.was_not_sent())
 }

@@ -5,8 +5,13 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::super::testing::{Call, FakePlugin, Reply};
-use super::super::{ANSWER_MAX_BYTES, Calls, Drivers, LIST_ANSWER_MAX_BYTES, Outcome, Presence};
+use super::super::{
+    ANSWER_MAX_BYTES, Calls, Drivers, LIST_ANSWER_MAX_BYTES, Outcome, Presence, TIMEOUTS_TO_OPEN,
+};
 use super::*;
+
+/// How long lists wait.
+const PATIENCE: Duration = Duration::from_mins(1);
 
 struct Rig {
     plugin: FakePlugin,
@@ -35,7 +40,7 @@ async fn a_request_is_dockerds_to_the_header() {
     rig.driver.create("v", Some(&options)).await.unwrap();
     rig.driver.create("w", None).await.unwrap();
     rig.driver.unmount("v", "id").await.unwrap();
-    rig.driver.list().await.unwrap();
+    rig.driver.list(PATIENCE).await.unwrap();
     let calls = rig.plugin.calls();
     let bodies: Vec<_> = calls.iter().map(|call| call.body.as_str()).collect();
     assert_eq!(
@@ -67,7 +72,7 @@ async fn answers_become_values_of_the_host() {
     let found = rig.driver.get("v").await.unwrap().unwrap();
     assert_eq!(found.mountpoint, Some("/d/prop/v".into()));
     assert_eq!(found.status["a"], json!([1]));
-    let listed = rig.driver.list().await.unwrap();
+    let listed = rig.driver.list(PATIENCE).await.unwrap();
     let names: Vec<_> = listed.iter().map(|found| found.name.as_str()).collect();
     assert_eq!(names, ["v", "w"]);
     assert_eq!(listed[0].created_at.unwrap().to_string(), "2024-01-02T03:04:05Z");
@@ -118,7 +123,7 @@ async fn a_huge_answer_is_cut_off() {
     let rig = rig(|_| Reply::Huge(GIB));
     for (limit, error) in [
         (ANSWER_MAX_BYTES, rig.driver.create("v", None).await.unwrap_err()),
-        (LIST_ANSWER_MAX_BYTES, rig.driver.list().await.unwrap_err()),
+        (LIST_ANSWER_MAX_BYTES, rig.driver.list(PATIENCE).await.unwrap_err()),
     ] {
         assert!(matches!(error, Error::TooLarge { limit_bytes, .. } if limit_bytes == limit), "{error}");
     }
@@ -127,8 +132,8 @@ async fn a_huge_answer_is_cut_off() {
 #[tokio::test]
 async fn a_plugin_that_hangs_is_given_up() {
     let short = Deadlines {
-        long: Duration::from_millis(20),
-        short: Duration::from_millis(10),
+        mount: Duration::from_millis(20),
+        get: Duration::from_millis(10),
         ..Deadlines::default()
     };
     let rig = rig_with(short, |_| Reply::Hang);
@@ -141,18 +146,18 @@ async fn a_plugin_that_hangs_is_given_up() {
 #[tokio::test]
 async fn a_plugin_that_was_started_again_is_not_noticed_by_readers() {
     let rig = rig(|_| Reply::ok(json!({"Volumes": []})));
-    rig.driver.list().await.unwrap();
+    rig.driver.list(PATIENCE).await.unwrap();
     let Rig { plugin, driver, directory, .. } = rig;
     drop(plugin);
     let again = FakePlugin::start(directory.path(), |_| Reply::ok(json!({"Volumes": [{"Name": "new"}]})));
-    assert_eq!(driver.list().await.unwrap()[0].name, "new");
+    assert_eq!(driver.list(PATIENCE).await.unwrap()[0].name, "new");
     assert_eq!(again.methods(), ["List"]);
 }
 
 #[tokio::test]
 async fn only_what_reads_is_sent_twice() {
     let rig = rig(|_| Reply::Close);
-    assert!(matches!(rig.driver.list().await, Err(Error::Broken { .. })));
+    assert!(matches!(rig.driver.list(PATIENCE).await, Err(Error::Broken { .. })));
     assert!(matches!(rig.driver.create("v", None).await, Err(Error::Broken { .. })));
     assert!(matches!(rig.driver.remove("v").await, Err(Error::Broken { .. })));
     assert_eq!(rig.plugin.methods(), ["List", "List", "Create", "Remove"]);
@@ -232,8 +237,8 @@ async fn every_call_is_counted_by_its_outcome() {
     assert_eq!(ended(calls, "List"), ([0; 4], 0));
 
     let short = Deadlines {
-        long: Duration::from_millis(20),
-        short: Duration::from_millis(10),
+        mount: Duration::from_millis(20),
+        get: Duration::from_millis(10),
         ..Deadlines::default()
     };
     let rig = rig_with(short, |_| Reply::Hang);
@@ -250,7 +255,7 @@ async fn a_call_is_in_flight_until_nobody_waits_for_it() {
     });
     let calls = Arc::clone(rig.driver.calls());
     let driver = Arc::clone(&rig.driver);
-    let waiting = tokio::spawn(async move { driver.list().await });
+    let waiting = tokio::spawn(async move { driver.list(PATIENCE).await });
     hears.recv().await.unwrap();
     let (_, tally) = calls.each().find(|(name, _)| *name == "List").unwrap();
     assert_eq!((tally.in_flight(), tally.durations().count), (1, 0));
@@ -268,7 +273,7 @@ async fn a_plugin_that_is_being_started_is_waited_for_but_not_by_lists() {
         let driver = Arc::clone(&rig.driver);
         async move { driver.create("v", None).await }
     });
-    let error = rig.driver.list().await.unwrap_err();
+    let error = rig.driver.list(PATIENCE).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "VolumeDriver.List: plugin fake:latest is starting and does not listen yet"
@@ -301,4 +306,42 @@ async fn nothing_is_sent_to_a_plugin_that_does_not_come_or_backs_off() {
     );
     assert_eq!((late.kind(), error.kind()), (Kind::Unavailable, Kind::Unavailable));
     assert!(rig.plugin.methods().is_empty());
+}
+
+#[tokio::test]
+async fn a_plugin_that_hangs_is_left_alone_until_it_is_started_again() {
+    use crate::error::{Classified as _, Kind};
+    let short = Deadlines { get: Duration::from_millis(1), ..Deadlines::default() };
+    let rig = rig_with(short, |_| Reply::Hang);
+    for _ in 0..TIMEOUTS_TO_OPEN {
+        assert!(matches!(rig.driver.get("v").await, Err(Error::Deadline { .. })));
+    }
+    let asked = rig.plugin.methods().len();
+    let error = rig.driver.mount("v", "id").await.unwrap_err();
+    assert!(matches!(error, Error::LeftAlone { .. }) && error.was_not_sent(), "{error:?}");
+    assert_eq!(error.kind(), Kind::Unavailable);
+    let text = error.to_string();
+    assert!(text.starts_with("VolumeDriver.Mount: plugin fake:latest is sent no calls since "), "{text}");
+    assert_eq!(rig.plugin.methods().len(), asked, "nothing was sent");
+    assert_eq!(rig.driver.breakers(), [("lists", false), ("others", true)]);
+
+    let Rig { plugin, drivers, directory, .. } = rig;
+    drop(plugin);
+    let again = FakePlugin::start(directory.path(), |_| Reply::ok(json!({})));
+    drivers.register(again.registration("fake:latest"));
+    let driver = drivers.lookup("fake").unwrap();
+    driver.remove("v").await.unwrap();
+    assert_eq!(driver.breakers(), [("lists", false), ("others", false)]);
+}
+
+#[tokio::test]
+async fn lists_that_are_late_open_a_breaker_of_their_own() {
+    let rig = rig(|call| if call.method == "List" { Reply::Hang } else { Reply::ok(json!({})) });
+    for _ in 0..TIMEOUTS_TO_OPEN {
+        let error = rig.driver.list(Duration::from_millis(1)).await.unwrap_err();
+        assert!(matches!(error, Error::Deadline { .. }), "{error}");
+    }
+    assert!(matches!(rig.driver.list(PATIENCE).await, Err(Error::LeftAlone { .. })));
+    assert!(matches!(rig.driver.get_within("v", PATIENCE).await, Err(Error::LeftAlone { .. })));
+    rig.driver.create("v", None).await.unwrap();
 }

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 use self::discover::Source;
 use super::calls::Calls;
-use super::client::Deadlines;
+use super::deadlines::Deadlines;
 use super::driver::Driver;
 use super::error::{Error, LegacyError};
 use super::presence::Presence;

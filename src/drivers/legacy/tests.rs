@@ -33,7 +33,7 @@ fn start(directory: &Path, name: &str, reply: impl Fn(&Call) -> Reply + Send + S
 }
 
 fn drivers(directory: &Path) -> Drivers {
-    Drivers::with_legacy(vec![directory.join("legacy")])
+    Drivers::with_legacy(vec![directory.join("legacy")], Deadlines::default())
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::fs::File;
 use nix::mount::{MsFlags, mount};
 
 use super::*;
+use crate::drivers::LIST_DEADLINE;
 use crate::volumes::ledger::{MOUNTS, Phase};
 use crate::volumes::local::Wanted;
 
