@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
+use crate::support::until;
 
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
@@ -291,4 +292,38 @@ fn volumes_survive_a_restart_with_all_they_are() {
     daemon.stop();
     daemon.launch();
     assert_eq!(daemon.http().look("/volumes/data"), before);
+}
+
+#[test]
+fn labels_can_be_changed_and_are_kept() {
+    let Some(mut daemon) = Daemon::ours() else { return };
+    daemon.run("tiny", &daemon.tiny());
+    assert_eq!(daemon.volume(&json!({"Name": "mine", "Labels": {"a": "1", "b": "2"}})).status, 201);
+    assert_eq!(daemon.volume(&json!({"Name": "far", "Driver": "tiny"})).status, 201);
+    let put = |daemon: &Daemon, name: &str, body: &Value| {
+        daemon.http().json("PUT", &format!("/v1.42/volumes/{name}"), body)
+    };
+    for name in ["mine", "far"] {
+        let answer = put(&daemon, name, &json!({"Labels": {"c": "3"}}));
+        assert_eq!((answer.status, answer.text().as_str()), (200, ""), "{name}");
+    }
+    daemon.kill();
+    daemon.launch();
+    for name in ["mine", "far"] {
+        // The daemon answers before it has its plugins again.
+        let volume = until("the volume can be asked for", || {
+            let answer = daemon.http().ask("GET", &format!("/volumes/{name}"));
+            (answer.status == 200).then(|| answer.json())
+        });
+        assert_eq!(volume["Labels"], json!({"c": "3"}), "{name}");
+    }
+    let list = daemon.http().look("/volumes?filters=%7B%22label%22%3A%5B%22c%3D3%22%5D%7D");
+    assert_eq!(list["Volumes"].as_array().unwrap().len(), 2, "{list}");
+    assert_eq!(put(&daemon, "nope", &json!({"Labels": {}})).status, 404);
+    assert_eq!(put(&daemon, "mine", &json!({"Labels": {"c": 3}})).status, 400);
+    assert_eq!(daemon.http().json("PUT", "/v1.41/volumes/mine", &json!({"Labels": {}})).status, 400);
+    let answer = put(&daemon, "mine", &json!({"Spec": {"Availability": "drain"}, "Labels": {}}));
+    let text = "volume update only valid for cluster volumes, but swarm is unavailable";
+    assert_eq!((answer.status, answer.message().as_str()), (503, text));
+    assert_eq!(daemon.http().look("/volumes/mine")["Labels"], json!({"c": "3"}));
 }

@@ -1,5 +1,8 @@
 //! `/volumes`: Docker's shapes, and one call of the volumes' room each.
 
+mod list;
+mod update;
+
 use std::path::Path;
 
 use axum::body::Body;
@@ -10,6 +13,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub(super) use self::list::list;
+pub(super) use self::update::update;
 use super::error::{Failure, Result};
 use super::extract::{FromGo, Json, VolumeName};
 use super::form::Form;
@@ -17,7 +22,7 @@ use super::go_json::mismatch;
 use super::version::ApiVersion;
 use super::{Rooms, reply};
 use crate::error::Kind;
-use crate::volumes::{Create, Filter, Prune, Texts, Usage, Volume};
+use crate::volumes::{Create, Prune, Texts, Usage, Volume};
 
 /// What dockerd says of a time it does not know: Go's zero.
 const NO_TIME: &str = "0001-01-01T00:00:00Z";
@@ -49,6 +54,9 @@ struct UsageData {
     ref_count: usize,
     /// In bytes; -1 is "not known".
     size: i64,
+    /// Since when the size may have changed, if that was before the request; dockerd tells no such thing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measured_at: Option<Timestamp>,
 }
 
 impl<'a> Shape<'a> {
@@ -77,7 +85,7 @@ impl Serialize for Usages {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.collect_seq(self.0.iter().map(|usage| {
             let size = usage.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or(-1);
-            let data = UsageData { ref_count: usage.references, size };
+            let data = UsageData { ref_count: usage.references, size, measured_at: usage.measured_at };
             Shape { usage_data: Some(data), ..Shape::of(&usage.volume) }
         }))
     }
@@ -139,30 +147,12 @@ fn texts(field: &str, value: Value) -> std::result::Result<Option<Texts>, String
     }
 }
 
-/// Docker's `ListResponse`.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct List<'a> {
-    volumes: Vec<Shape<'a>>,
-    /// Null if there are none.
-    warnings: Option<Vec<String>>,
-}
-
 /// Docker's `PruneReport`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct PruneReport {
     volumes_deleted: Vec<String>,
     space_reclaimed: u64,
-}
-
-/// `GET /volumes?filters=`
-pub(super) async fn list(State(rooms): State<Rooms>, form: Form) -> Result<Response<Body>> {
-    let terms = form.filters().map_err(|failure| failure.while_doing("error reading volume filters"))?;
-    let listing = rooms.volumes.list(&Filter::parse(&terms.into_terms())?).await;
-    let volumes = listing.volumes.iter().map(|volume| Shape::of(volume)).collect();
-    let warnings = Some(listing.warnings).filter(|warnings| !warnings.is_empty());
-    Ok(reply::ok(&List { volumes, warnings }))
 }
 
 /// `GET /volumes/{name}`
@@ -189,13 +179,6 @@ pub(super) async fn create(
         labels: request.labels,
     };
     Ok(reply::json(StatusCode::CREATED, &Shape::of(&*rooms.volumes.create(create).await?)))
-}
-
-/// `PUT /volumes/{name}`: updates cluster volumes, of which there are none.
-pub(super) async fn update(version: ApiVersion) -> Result<()> {
-    version.at_least(ApiVersion::v1(42), "PUT /volumes/{name:.*}")?;
-    let message = "volume update only valid for cluster volumes, but swarm is unavailable";
-    Err(Failure::new(Kind::Unavailable, message))
 }
 
 /// `DELETE /volumes/{name}?force=`
@@ -315,7 +298,7 @@ mod tests {
             status: serde_json::from_str(r#"{"k": 1}"#).unwrap(),
             ..volume()
         };
-        let usage = Usage { volume: Arc::new(volume), size_bytes: None, references: 2 };
+        let usage = Usage { volume: Arc::new(volume), size_bytes: None, measured_at: None, references: 2 };
         assert_eq!(
             serde_json::to_string(&Usages(vec![usage])).unwrap(),
             r#"[{"CreatedAt":"2023-11-14T22:13:20Z","Driver":"me/p:latest","Labels":{},"Mountpoint":"/m","Name":"v","Options":{"a":"<b>"},"Scope":"global","Status":{"k":1},"UsageData":{"RefCount":2,"Size":-1}}]"#

@@ -41,6 +41,9 @@ pub enum Error {
     /// The staged mounts could not be put in order.
     #[error("opening the staged mounts")]
     Stage(#[from] stage::Error),
+    /// There is no thread to measure volumes on.
+    #[error("starting the thread that measures volumes")]
+    Thread(#[source] std::io::Error),
     /// A task has panicked or was stopped with the daemon.
     #[error("the operation was interrupted: {0}")]
     Stopped(String),
@@ -178,7 +181,7 @@ impl Classified for Error {
             Self::PruneRunning => Kind::Conflict,
             Self::State(error) => error.kind(),
             Self::Local(error) => error.kind(),
-            Self::Stage(_) | Self::Stopped(_) => Kind::Internal,
+            Self::Stage(_) | Self::Thread(_) | Self::Stopped(_) => Kind::Internal,
         }
     }
 }

@@ -78,6 +78,13 @@ impl Known {
         self.write().insert(name.to_owned(), entry);
     }
 
+    /// Tells a volume that has a record otherwise; its holders stay.
+    pub(super) fn replace(&self, volume: Arc<Volume>) {
+        if let Some(entry) = self.write().get_mut(&volume.name) {
+            entry.volume = volume;
+        }
+    }
+
     /// Forgets a volume.
     pub(super) fn forget(&self, name: &str) {
         // Dropped after the lock is released: dropping a lease takes the drivers' lock.

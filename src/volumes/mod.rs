@@ -1,12 +1,13 @@
 //! Volumes: names that are kept, each with a driver that knows where the data is.
 //!
 //! ```text
-//! create . inspect . list . remove . prune . usage . count . mount    one verb, one file
+//! create . inspect . list . update . remove . prune . usage . count . mount    one verb, one file
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
 //! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
 //! attach  mounts what local volumes ask for        aside   what may hang, on threads of its own
 //! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
 //! name, filter                                     pure: what is allowed, what matches
+//! sizes   what local volumes take, as last measured
 //! turn    one change of a name at a time           local  the built-in driver
 //! ```
 //!
@@ -38,8 +39,10 @@ mod prune;
 mod record;
 mod remove;
 mod settle;
+mod sizes;
 mod stage;
 mod turn;
+mod update;
 mod usage;
 
 use std::collections::BTreeMap;
@@ -69,10 +72,11 @@ pub use name::NAME_MAX_BYTES;
 pub use of_driver::OfDriver;
 pub use prune::Pruned;
 use record::VOLUMES;
+use sizes::Sizes;
 pub use stage::Error as StageError;
 use stage::Stage;
 use turn::Turns;
-pub use usage::Usage;
+pub use usage::{USAGE_DEADLINE, Usage};
 
 /// The result of everything in this room that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -95,6 +99,7 @@ struct Inner {
     events: Bus,
     local: Arc<local::Local>,
     known: Known,
+    sizes: Sizes,
     ledger: Ledger,
     stage: Arc<Stage>,
     turns: Turns,
@@ -179,6 +184,7 @@ impl Volumes {
             events,
             local,
             known,
+            sizes: Sizes::default(),
             ledger,
             stage,
             turns: Turns::default(),

@@ -214,3 +214,48 @@ async fn a_thousand_are_told_without_copies() {
     let found = rig.volumes.inspect("v500").await.unwrap();
     assert!(one.volumes.iter().any(|listed| Arc::ptr_eq(listed, &found)));
 }
+
+#[tokio::test]
+async fn labels_are_replaced_on_disk_and_the_holders_stay() {
+    let rig = Rig::new();
+    let created = rig.create("v1", "").await.unwrap();
+    rig.volumes.mount("v1", "me").await.unwrap();
+    let labels = texts(&[("a", "b")]);
+    rig.volumes.relabel("v1", labels.clone().unwrap()).await.unwrap();
+    rig.volumes.relabel("v1", labels.clone().unwrap()).await.unwrap();
+    let expected = Volume { labels, ..Volume::clone(&created) };
+    assert_eq!(*rig.volumes.inspect("v1").await.unwrap(), expected);
+    assert_eq!(rig.volumes.remove("v1", false).await.unwrap_err().kind(), Kind::Conflict);
+    let updates = rig.told().into_iter().filter(|told| *told == event("update", "v1", "local")).count();
+    assert_eq!(updates, 1, "the second changed nothing");
+
+    let rig = rig.reopened();
+    assert_eq!(*rig.volumes.inspect("v1").await.unwrap(), expected);
+    rig.volumes.relabel("v1", Texts::new()).await.unwrap();
+    assert_eq!(rig.volumes.inspect("v1").await.unwrap().labels, Some(Texts::new()));
+    let error = rig.volumes.relabel("nope", Texts::new()).await.unwrap_err();
+    assert_eq!((chain(&error).as_str(), error.kind()), ("get nope: no such volume", Kind::NotFound));
+    rig.volumes.unmount("v1", "me").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_size_that_is_late_is_the_last_one_and_says_so() {
+    let rig = Rig::new();
+    rig.create("v1", "").await.unwrap();
+    let size = |usage: Vec<Usage>| (usage[0].size_bytes, usage[0].measured_at.is_some());
+    let write = |bytes: usize| std::fs::write(rig.root().join("v1/_data/file"), vec![1; bytes]).unwrap();
+    write(4096);
+    assert_eq!(size(rig.volumes.usage().await.unwrap()), (Some(4096), false));
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let wait = std::sync::Mutex::new(wait);
+    let slow = move |_: &str| {
+        wait.lock().unwrap().recv().unwrap();
+        None
+    };
+    let volume = rig.volumes.inspect("v1").await.unwrap();
+    rig.volumes.0.sizes.measure(vec![volume], slow).unwrap();
+    write(8192);
+    assert_eq!(size(rig.volumes.usage_within(Duration::ZERO).await.unwrap()), (Some(4096), true));
+    go.send(()).unwrap();
+    assert_eq!(size(rig.volumes.usage().await.unwrap()), (Some(8192), false), "measured after it was asked");
+}
