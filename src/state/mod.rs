@@ -7,6 +7,7 @@
 //!
 //! The file is a redb database; what is said here about its locks and its durability is from redb's documentation.
 
+mod ahead;
 mod change;
 mod error;
 mod writer;
@@ -20,11 +21,10 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::fcntl::{FallocateFlags, fallocate};
-use redb::backends::FileBackend;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use ahead::Ahead;
 pub use change::{Change, Table, VALUE_MAX_BYTES};
 pub use error::Error;
 use writer::{Job, Writer};
@@ -35,9 +35,6 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// How much of the file redb may keep in memory. The rooms keep their records themselves, so that little is read
 /// twice; idle memory matters more.
 const CACHE_BYTES: usize = 4 * 1024 * 1024;
-/// How much room on the disk is taken for what the file may grow by, so that a disk that others have filled does not
-/// keep what fills it from being disabled and removed.
-const SPARE_BYTES: u64 = 4 * 1024 * 1024;
 /// How long is waited for another process that has the file open. A daemon that was killed may live on in a child that
 /// was just being made, until that has become another program.
 const TURN_DEADLINE: Duration = Duration::from_secs(2);
@@ -156,9 +153,8 @@ fn open_file(path: &Path) -> Result<redb::Database> {
         .open(path)
         .map_err(io)?;
     file.set_permissions(Permissions::from_mode(FILE_MODE)).map_err(io)?;
-    reserve(&file);
     let open = || {
-        let backend = FileBackend::new(file.try_clone()?)?;
+        let backend = Ahead::new(file.try_clone()?)?;
         redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(backend)
     };
     let opened = match open() {
@@ -195,16 +191,6 @@ fn wait_for_turn(path: &Path) -> io::Result<()> {
         sender.send(locked)
     })?;
     receiver.recv_timeout(TURN_DEADLINE).unwrap_or(Ok(()))
-}
-
-/// Takes room on the disk, behind the end of the file too. Where that cannot be had it works without, as long as there
-/// is any.
-fn reserve(file: &File) {
-    let bytes = file.metadata().map_or(0, |metadata| metadata.len()) + SPARE_BYTES;
-    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    if let Err(error) = fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, bytes) {
-        tracing::debug!(%error, bytes, "no room on the disk is reserved for the state file");
-    }
 }
 
 #[cfg(test)]

@@ -100,7 +100,10 @@ impl Volumes {
         local::options::check(request.options.as_ref())?;
         let made = self.on_disk(name, local::Local::create).await?;
         match self.record(name, LOCAL_DRIVER, request).await {
-            Ok(volume) => Ok(volume),
+            Ok(volume) => {
+                self.stock();
+                Ok(volume)
+            }
             Err(problem) => {
                 if let Err(error) = self.on_disk(name, move |local, name| local.take_back(name, made)).await {
                     let error = chain(&error);
@@ -109,6 +112,19 @@ impl Volumes {
                 Err(problem)
             }
         }
+    }
+
+    /// Has directories made for the next creates, which nobody waits for.
+    fn stock(&self) {
+        if !self.0.local.needs_stock() {
+            return;
+        }
+        let local = Arc::clone(&self.0.local);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = local.stock() {
+                tracing::debug!(error = chain(&error), "no directories are made ahead");
+            }
+        });
     }
 
     async fn create_in_plugin(&self, name: &str, request: Create) -> Result<Arc<Volume>, Problem> {

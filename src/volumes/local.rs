@@ -4,6 +4,7 @@
 //! <root>/                    0701, as dockerd's
 //!   <name>/                  0701
 //!     _data/                 0755: what containers see
+//!   .spare/<number>/         0701: what has no name yet, with a _data
 //!   .trash/<random>/         0700: what is being removed; no volume's name begins with a dot
 //!     <name>/                a removed volume, with everything in it
 //!     .deep-<n>/             a directory that lay so deep that it was moved up to be emptied
@@ -20,6 +21,7 @@ mod flags;
 mod mounts;
 pub(super) mod options;
 mod secret;
+mod spare;
 mod tree;
 mod unc;
 
@@ -38,6 +40,7 @@ use super::Texts;
 pub use attach::Refusal;
 pub use error::Error;
 pub(super) use options::Wanted;
+use spare::Spares;
 
 /// The built-in driver's name.
 pub const LOCAL_DRIVER: &str = "local";
@@ -48,12 +51,15 @@ const TRASH: &str = ".trash";
 const ROOT_MODE: u32 = 0o701;
 const DATA_MODE: u32 = 0o755;
 const TRASH_MODE: u32 = 0o700;
+/// How many links a directory has that has one directory in it.
+const WHOLE_LINKS: u64 = 3;
 /// The directory of all local volumes.
 #[derive(Debug)]
 pub(super) struct Local {
     path: PathBuf,
     root: OwnedFd,
     trash: OwnedFd,
+    spares: Spares,
 }
 
 /// Which directories a create has made, as opposed to found.
@@ -81,14 +87,13 @@ impl Local {
         let mode = Mode::from_bits_truncate(ROOT_MODE);
         fchmod(&root, mode).map_err(|errno| io(&path, "changing the mode of", errno))?;
         let trash = make_directory(&root, &path, TRASH, TRASH_MODE)?.0;
-        let local = Self { path, root, trash };
+        let spares = Spares::open(&root, &path)?;
+        let local = Self { path, root, trash, spares };
         local.empty_trash(volumes)?;
-        for name in volumes {
-            if local.create(name)?.data {
-                tracing::warn!(volume = name, "the volume's directory was missing and is made again, empty");
-            }
-        }
-        local.look_for_strangers(volumes)?;
+        let mut names = tree::names(&local.root).map_err(|errno| io(&local.path, "listing", errno))?;
+        local.make_missing(volumes, &names)?;
+        names.retain(|name| !name.starts_with('.') && !volumes.contains(name.as_str()));
+        local.look_for_strangers(&names);
         Ok(local)
     }
 
@@ -99,9 +104,22 @@ impl Local {
 
     /// Makes a volume's directories, or finds them. Syncs nothing.
     pub(super) fn create(&self, name: &str) -> Result<Made, Error> {
+        if self.spares.take(&self.root, name) {
+            return Ok(Made { volume: true, data: true });
+        }
         let (volume, made) = make_directory(&self.root, &self.path, name, ROOT_MODE)?;
         let data = make_data(&volume, &self.path.join(name))?;
         Ok(Made { volume: made, data })
+    }
+
+    /// Whether [`Local::stock`] should be called.
+    pub(super) fn needs_stock(&self) -> bool {
+        self.spares.are_low()
+    }
+
+    /// Makes directories ahead, for the next creates.
+    pub(super) fn stock(&self) -> Result<(), Error> {
+        self.spares.stock()
     }
 
     /// Removes the directories that a create has made, if they are empty still.
@@ -182,9 +200,22 @@ impl Local {
         Ok(())
     }
 
-    fn look_for_strangers(&self, volumes: &BTreeSet<&str>) -> Result<(), Error> {
-        let names = tree::names(&self.root).map_err(|errno| io(&self.path, "listing", errno))?;
-        for name in names.iter().filter(|name| !name.starts_with('.') && !volumes.contains(name.as_str())) {
+    /// Makes again what a power cut has taken; `names` are those of the directories that there are, sorted.
+    fn make_missing(&self, volumes: &BTreeSet<&str>, names: &[String]) -> Result<(), Error> {
+        for name in volumes {
+            let is_there = names.binary_search_by(|there| there.as_str().cmp(name)).is_ok();
+            if is_there && self.is_whole(name) {
+                continue;
+            }
+            if self.create(name)?.data {
+                tracing::warn!(volume = name, "the volume's directory was missing and is made again, empty");
+            }
+        }
+        Ok(())
+    }
+
+    fn look_for_strangers(&self, names: &[String]) {
+        for name in names {
             let made = Made { volume: true, data: self.has_data(name) };
             match self.take_back(name, made) {
                 Ok(()) => tracing::info!(name, "the empty directory of an unfinished create is removed"),
@@ -194,7 +225,14 @@ impl Local {
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Whether a volume has its data directory for sure, found out with a single look, since there may be very many: a
+    /// directory has a link for its name, one for `.`, and one for each directory in it, of which there is but one. Some
+    /// file systems count otherwise, and then it is not sure.
+    fn is_whole(&self, name: &str) -> bool {
+        fstatat(&self.root, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+            .is_ok_and(|status| tree::is_directory(&status) && status.st_nlink == WHOLE_LINKS)
     }
 
     fn exists(&self, name: &str) -> bool {

@@ -40,6 +40,41 @@ fn a_directory_that_is_there_is_taken_with_its_files_and_mode() {
 }
 
 #[test]
+fn a_directory_made_ahead_becomes_a_volume_like_any_other() {
+    let root = tempfile::tempdir().unwrap();
+    let spares = || fs::read_dir(root.path().join(".spare")).unwrap().count();
+    let local = open_for(root.path(), &[]);
+    assert!(local.needs_stock());
+    local.create("first").unwrap();
+    local.stock().unwrap();
+    let stocked = spares();
+    assert!(stocked > 1 && !local.needs_stock());
+    let made = local.create("ab").unwrap();
+    assert_eq!((made, spares()), (Made { volume: true, data: true }, stocked - 1));
+    for name in ["first", "ab"] {
+        assert_eq!((mode(&root.path().join(name)), mode(&local.mountpoint(name))), (0o701, 0o755), "{name}");
+    }
+    assert_eq!(local.create("ab").unwrap(), Made { volume: false, data: false });
+    assert_eq!(spares(), stocked - 1, "what is there needs no spare");
+    local.take_back("ab", made).unwrap();
+    assert!(!root.path().join("ab").exists());
+    for number in 0..2 * stocked {
+        local.create(&format!("more-{number}")).unwrap();
+    }
+    assert!(spares() == 0 && local.needs_stock());
+    local.stock().unwrap();
+    assert_eq!(spares(), stocked);
+
+    let used = fs::read_dir(root.path().join(".spare")).unwrap().next().unwrap().unwrap().path();
+    fs::write(used.join("_data/file"), "x").unwrap();
+    drop(local);
+    let local = open_for(root.path(), &["first"]);
+    assert_eq!((spares(), used.join("_data/file").exists()), (1, true), "data is never thrown away unasked");
+    local.stock().unwrap();
+    assert_eq!(spares(), stocked + 1);
+}
+
+#[test]
 fn a_create_that_is_taken_back_leaves_nothing() {
     let root = tempfile::tempdir().unwrap();
     let local = open_for(root.path(), &[]);
@@ -128,7 +163,7 @@ fn a_start_finishes_what_a_kill_interrupted() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     left.sort();
-    assert_eq!(left, [".trash", "kept", "lost", "stranger", "twice"]);
+    assert_eq!(left, [".spare", ".trash", "kept", "lost", "stranger", "twice"]);
     assert_eq!(fs::read_dir(root.path().join(".trash")).unwrap().count(), 0);
 }
 

@@ -56,14 +56,17 @@ pub(super) fn measure(directory: &OwnedFd) -> nix::Result<u64> {
     measure_level(directory, 1, &mut seen)
 }
 
-/// The names in a directory that are UTF-8: those of volumes are.
+/// The names in a directory that are UTF-8, as those of volumes are, sorted.
 pub(super) fn names(directory: &OwnedFd) -> nix::Result<Vec<String>> {
     let mut names = Vec::new();
-    each(directory, |name, _| {
-        names.extend(name.to_str().ok().map(str::to_owned));
-        Ok(())
-    })?;
-    names.sort();
+    for entry in Dir::from_fd(open_below(directory, c".")?)?.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.extend(name.to_str().ok().map(str::to_owned));
+        }
+    }
+    names.sort_unstable();
     Ok(names)
 }
 
@@ -180,7 +183,8 @@ fn open_below(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     openat2(parent, name, how())
 }
 
-fn is_directory(status: &FileStat) -> bool {
+/// Whether it is a directory, and no link to one.
+pub(super) fn is_directory(status: &FileStat) -> bool {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
 }
 
