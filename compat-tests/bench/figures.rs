@@ -27,21 +27,24 @@ pub(crate) fn seconds(action: impl FnOnce()) -> f64 {
     start.elapsed().as_secs_f64()
 }
 
-fn milliseconds(action: impl FnOnce()) -> f64 {
+/// Milliseconds an action takes.
+pub(crate) fn milliseconds(action: impl FnOnce()) -> f64 {
     seconds(action) * 1_000.0
 }
 
 /// A request on a connection that stays open, with an answer that is a success.
-fn expect(connection: &mut Connection, request: &str, status: u16) {
+pub(crate) fn expect(connection: &mut Connection, request: &str, status: u16) {
     let answer = connection.exchange("GET", request.as_bytes()).unwrap();
     assert_eq!(answer.status, status, "{request}: {}", answer.text());
 }
 
-fn get(target: &str) -> String {
+/// The bytes of a GET.
+pub(crate) fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: d\r\n\r\n")
 }
 
-fn create_volume(body: &str) -> String {
+/// The bytes of a `POST /volumes/create`.
+pub(crate) fn create_volume(body: &str) -> String {
     let length = body.len();
     format!(
         "POST /volumes/create HTTP/1.1\r\nHost: d\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"

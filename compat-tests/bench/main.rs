@@ -1,7 +1,8 @@
 //! dockplugd and dockerd side by side: the same measurement on one, then on the other, over and over, and a table.
 //!
-//! `make bench` brings dockerd and runs this; it takes a few minutes. What counts is the ratio: both sides ran in the
-//! same minutes on the same machine. `DOCKPLUGD` names another dockplugd than the release build.
+//! `make bench` brings dockerd and runs this; it takes some minutes. What counts is the ratio: both sides ran in the
+//! same minutes on the same machine. `DOCKPLUGD` names another dockplugd than the release build; arguments name the groups
+//! of figures that are wanted (`memory`, `plugins`, `registry`, `volumes`, `hung`, `scale`), all without any.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,8 +12,10 @@
 )]
 
 mod figures;
+mod hung;
 mod memory;
 mod registry;
+mod scale;
 #[path = "../support/mod.rs"]
 #[allow(dead_code, reason = "the benchmark needs a part of what the tests share")]
 mod support;
@@ -30,6 +33,9 @@ struct Line {
     /// Whether more is better.
     rate: bool,
 }
+
+/// A group of figures, which are reported one by one.
+type Figures = fn(&mut dyn FnMut(Line));
 
 /// Both daemons: dockerd, dockplugd.
 type Pair = [Daemon; 2];
@@ -97,7 +103,21 @@ fn main() {
         versions[0], versions[1]
     )
     .unwrap();
-    for figures in [memory::all, figures::plugins, registry::all, figures::volumes] {
+    let groups: [(&str, Figures); 6] = [
+        ("memory", memory::all),
+        ("plugins", figures::plugins),
+        ("registry", registry::all),
+        ("volumes", figures::volumes),
+        ("hung", hung::all),
+        ("scale", scale::all),
+    ];
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for name in &wanted {
+        assert!(groups.iter().any(|(group, _)| group == name), "there is no group of figures called {name}");
+    }
+    for (_, figures) in
+        groups.iter().filter(|(name, _)| wanted.is_empty() || wanted.iter().any(|w| w == name))
+    {
         figures(&mut |line: Line| {
             writeln!(out, "{}", line.row()).unwrap();
             out.flush().unwrap();

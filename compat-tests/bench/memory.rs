@@ -50,7 +50,7 @@ fn at_least_a_trace(mebibytes: f64) -> f64 {
 }
 
 /// The weight once it has come to rest, or after a while: a daemon that has just done something collects its garbage.
-fn settled(daemon: &Daemon) -> f64 {
+pub(crate) fn settled(daemon: &Daemon) -> f64 {
     let (mut last, mut looked, mut steady) = (mebibytes(daemon), Instant::now(), 0);
     let _ = patiently(|| {
         if looked.elapsed() < LOOK_EVERY {
