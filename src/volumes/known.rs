@@ -63,6 +63,11 @@ impl Known {
         self.read().get(name).map(|entry| Arc::clone(&entry.volume))
     }
 
+    /// The volume of a name, and whether something uses it.
+    pub(super) fn look(&self, name: &str) -> Option<(Arc<Volume>, bool)> {
+        self.read().get(name).map(|entry| (Arc::clone(&entry.volume), entry.is_held()))
+    }
+
     /// Calls `look` with every volume, by name.
     pub(super) fn each(&self, look: impl FnMut(&Entry)) {
         self.read().values().for_each(look);

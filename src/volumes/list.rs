@@ -4,7 +4,7 @@
 //! the drivers' list deadline; one that does not answer is a warning, and what we know of its volumes is listed instead.
 //! A name is listed once: under the driver its record names, or else the local one, or else the first by name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
@@ -24,8 +24,8 @@ pub struct Listing {
     pub warnings: Vec<String>,
 }
 
-/// A volume that has a record, and whether something uses it.
-type Recorded = HashMap<String, (Arc<Volume>, bool)>;
+/// Volumes, each with whether something uses it.
+type Told = Vec<(Arc<Volume>, bool)>;
 
 impl Volumes {
     /// The volumes that pass the filter. Never fails, and takes the drivers' list deadline at the most.
@@ -33,24 +33,14 @@ impl Volumes {
         let deadline = Instant::now() + self.0.list_deadline;
         let drivers = self.0.drivers.all(|name| filter.wants_driver(name), deadline).await;
         let matcher = filter.matcher();
-        let wants_local = filter.wants_driver(super::LOCAL_DRIVER);
-        let mut local = Vec::new();
-        let mut recorded = Recorded::new();
-        self.0.known.each(|entry| {
-            let (volume, held) = (&entry.volume, entry.is_held());
-            if volume.is_local() && wants_local && matcher.matches(volume, held) {
-                local.push(Arc::clone(volume));
-            }
-            if !drivers.is_empty() {
-                recorded.insert(volume.name.clone(), (Arc::clone(volume), held));
-            }
-        });
-        if drivers.is_empty() {
-            return Listing { volumes: local, warnings: Vec::new() };
+        let mut volumes = Vec::new();
+        if filter.wants_driver(super::LOCAL_DRIVER) {
+            self.0.known.each(|entry| {
+                if entry.volume.is_local() && matcher.matches(&entry.volume, entry.is_held()) {
+                    volumes.push(Arc::clone(&entry.volume));
+                }
+            });
         }
-        let mut listed: BTreeMap<_, _> =
-            local.into_iter().map(|volume| (volume.name.clone(), volume)).collect();
-        let mut warnings = Vec::new();
         let asked = drivers.into_iter().map(|(name, driver)| async move {
             let answer = match driver {
                 Ok(driver) => ask(driver, deadline).await,
@@ -58,11 +48,12 @@ impl Volumes {
             };
             (name, answer)
         });
+        let (mut warnings, mut of_plugins) = (Vec::new(), BTreeMap::new());
         for (name, answer) in join_all(asked).await {
-            let volumes = match answer {
-                Ok((driver, found)) => joined(&driver, found, &recorded),
+            let told = match answer {
+                Ok((driver, found)) => self.joined(&driver, found),
                 Err(Unlisted { why, reach }) => {
-                    let remembered = remembered(&name, reach, &recorded);
+                    let remembered = self.remembered(&name, reach);
                     // A legacy plugin that nobody has used may be a socket that somebody left behind.
                     if remembered.is_empty() && self.0.drivers.lookup(&name).is_err() {
                         tracing::debug!(driver = name, why, "a legacy plugin is left out");
@@ -72,13 +63,54 @@ impl Volumes {
                     remembered
                 }
             };
-            for (volume, held) in volumes {
+            for (volume, held) in told {
                 if matcher.matches(&volume, held) {
-                    listed.entry(volume.name.clone()).or_insert(volume);
+                    of_plugins.entry(volume.name.clone()).or_insert(volume);
                 }
             }
         }
-        Listing { volumes: listed.into_values().collect(), warnings }
+        of_plugins.retain(|name, _| volumes.binary_search_by(|volume| volume.name.cmp(name)).is_err());
+        if !of_plugins.is_empty() {
+            volumes.extend(of_plugins.into_values());
+            // Two lists in order, one behind the other.
+            volumes.sort_by(|one, other| one.name.cmp(&other.name));
+        }
+        Listing { volumes, warnings }
+    }
+
+    /// What a driver listed, joined with our records, without names that are another driver's.
+    fn joined(&self, driver: &Driver, found: Vec<Found>) -> Told {
+        let mut volumes = Vec::with_capacity(found.len());
+        for found in found {
+            match self.0.known.look(&found.name) {
+                Some((volume, _)) if volume.driver != driver.name() => {
+                    let (name, owner) = (&volume.name, &volume.driver);
+                    tracing::warn!(
+                        volume = name,
+                        driver = driver.name(),
+                        owner,
+                        "left out: the name is taken"
+                    );
+                }
+                Some((volume, held)) => {
+                    volumes.push((Arc::new(without_status(told(driver, found, Some(&volume)))), held));
+                }
+                None => volumes.push((Arc::new(without_status(told(driver, found, None))), false)),
+            }
+        }
+        volumes
+    }
+
+    /// What we remember of a driver's volumes.
+    fn remembered(&self, driver: &str, reach: Reach) -> Told {
+        let mut volumes = Vec::new();
+        self.0.known.each(|entry| {
+            if entry.volume.driver == driver {
+                let volume = Volume { reach, ..Volume::clone(&entry.volume) };
+                volumes.push((Arc::new(volume), entry.is_held()));
+            }
+        });
+        volumes
     }
 }
 
@@ -107,31 +139,6 @@ async fn ask(driver: Arc<Driver>, deadline: Instant) -> Result<(Arc<Driver>, Vec
         Ok(found) => Ok((driver, found)),
         Err(why) => Err(Unlisted { why, reach: driver.known_reach() }),
     }
-}
-
-/// What a driver listed, joined with our records, without names that are another driver's.
-fn joined(driver: &Driver, found: Vec<Found>, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
-    let mut volumes = Vec::with_capacity(found.len());
-    for found in found {
-        let ours = recorded.get(&found.name);
-        match ours {
-            Some((volume, _)) if volume.driver != driver.name() => {
-                let (name, owner) = (&volume.name, &volume.driver);
-                tracing::warn!(volume = name, driver = driver.name(), owner, "left out: the name is taken");
-            }
-            Some((volume, held)) => {
-                volumes.push((Arc::new(without_status(told(driver, found, Some(volume)))), *held));
-            }
-            None => volumes.push((Arc::new(without_status(told(driver, found, None))), false)),
-        }
-    }
-    volumes
-}
-
-/// What we remember of a driver's volumes.
-fn remembered(driver: &str, reach: Reach, recorded: &Recorded) -> Vec<(Arc<Volume>, bool)> {
-    let of_driver = recorded.values().filter(|(volume, _)| volume.driver == driver);
-    of_driver.map(|(volume, held)| (Arc::new(Volume { reach, ..Volume::clone(volume) }), *held)).collect()
 }
 
 /// Lists do not tell a driver's status, as dockerd's do not.
