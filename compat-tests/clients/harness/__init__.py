@@ -1,0 +1,1 @@
+"""The machinery of `run`: programs, tools, suites, reports."""
