@@ -117,7 +117,7 @@ fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> Option<Answ
 #[test]
 fn after_random_kills_ledger_kernel_and_plugin_agree() {
     let Some(mut daemon) = Daemon::ours() else { return };
-    daemon.run("tiny", &daemon.tiny());
+    daemon.run("tiny", &daemon.tiny().mode("confess"));
     let begun = AtomicU32::new(0);
     let http = daemon.http();
     let known: Vec<Knowledge> = std::thread::scope(|scope| {
@@ -229,19 +229,18 @@ fn disagreement(daemon: &Daemon) -> Option<String> {
     (in_plugin != held).then(|| format!("held {held:?}, by the plugin's calls {in_plugin:?}"))
 }
 
-/// What the plugin was asked to mount, and not to unmount after that.
+/// What the plugin was asked to mount and did not refuse, and was not asked to unmount after that.
 fn last_calls(daemon: &Daemon) -> BTreeSet<(String, String)> {
     let calls = fs::read_to_string(daemon.record().join("calls")).unwrap_or_default();
     let mut mounted = BTreeSet::new();
-    let mut lines = calls.lines();
-    while let Some(line) = lines.next() {
-        let call = line.strip_prefix("POST /VolumeDriver.").and_then(|rest| rest.split(' ').next());
-        let Some(call @ ("Mount" | "Unmount")) = call else { continue };
-        let body = lines.find(|line| line.starts_with('{')).unwrap();
-        let body: Value = serde_json::from_str(body).unwrap();
+    for call in calls.split("\n\n").map(str::trim) {
+        let name = call.strip_prefix("POST /VolumeDriver.").and_then(|rest| rest.split(' ').next());
+        let name = name.or(call.starts_with("REFUSED").then_some("REFUSED"));
+        let Some(name @ ("Mount" | "Unmount" | "REFUSED")) = name else { continue };
+        let body: Value = serde_json::from_str(&call[call.find('{').unwrap()..]).unwrap();
         let text = |key: &str| body[key].as_str().unwrap().to_owned();
         let pair = (text("Name"), text("ID"));
-        if call == "Mount" {
+        if name == "Mount" {
             mounted.insert(pair)
         } else {
             mounted.remove(&pair)

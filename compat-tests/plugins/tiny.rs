@@ -31,6 +31,7 @@
 //! | `try` | makes some unusual system calls at its start, and writes the errno of each to `/record/tried` |
 //! | `talk` | writes a line on stderr for each request |
 //! | `forgetful` | writes down no requests |
+//! | `confess` | writes down too, as `REFUSED {…}`, each Mount that it refuses because it has no such volume |
 //!
 //! When it has a directory `/record`, it writes there what it sees of its world (`report`, at start) and each
 //! request that arrives (`calls`: request line, headers, body). It knows nothing of who calls it.
@@ -164,6 +165,10 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
             let _guard = record.lock();
             let mut file = fs::OpenOptions::new().append(true).create(true).open("/record/calls")?;
             file.write_all(format!("{}\n{}\n\n", request.head.trim_end(), request.body).as_bytes())?;
+            let known = || Path::new(&format!("/volumes/{}", request.field("Name"))).is_dir();
+            if mode.says("confess") && request.call() == "Mount" && !known() {
+                file.write_all(format!("REFUSED {}\n\n", request.body.trim()).as_bytes())?;
+            }
         }
         let call = request.call();
         if mode.says("talk") {
