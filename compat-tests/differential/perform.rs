@@ -4,6 +4,7 @@
 //! `err LINE`. What must differ between two daemons (ids, times, directories) is made the same. It does not know what
 //! the other daemon answers.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::script::{Action, Step};
 use crate::support::daemon::Daemon;
 use crate::support::http::Answer;
+use crate::support::registry::Registry;
 
 /// What was seen of one step.
 pub(super) type Facets = BTreeMap<String, String>;
@@ -39,6 +41,8 @@ fn escaped(target: &str) -> String {
 #[derive(Debug)]
 pub(super) struct Performer {
     daemon: Daemon,
+    /// Started when a script first names it.
+    registry: OnceCell<Registry>,
     cli: PathBuf,
     /// How much of the plugins' calls has been looked at.
     calls_seen: usize,
@@ -46,7 +50,7 @@ pub(super) struct Performer {
 
 impl Performer {
     pub(super) fn new(daemon: Daemon, cli: PathBuf) -> Self {
-        Self { daemon, cli, calls_seen: 0 }
+        Self { daemon, registry: OnceCell::new(), cli, calls_seen: 0 }
     }
 
     /// Does one step.
@@ -57,12 +61,13 @@ impl Performer {
                 for (key, value) in config.as_object().into_iter().flatten() {
                     context = context.with(key, self.filled_json(value));
                 }
-                self.facets_of(&self.daemon.create(name, &context.tar()))
+                self.facets_of(&self.daemon.create(&self.filled(name), &context.tar()))
             }
             Action::Request { method, target, kind, body } => {
                 let (target, body) = (escaped(&self.filled(target)), self.filled(body));
                 self.facets_of(&self.daemon.http().send(method, &target, kind, body.as_bytes()))
             }
+            Action::Terminal { arguments } => self.terminal(arguments),
             Action::Docker { arguments, input } => self.docker(arguments, input.as_deref()),
             Action::Calls => self.calls(),
         }
@@ -71,6 +76,11 @@ impl Performer {
     fn filled(&self, text: &str) -> String {
         // Late enough for what has just happened.
         let soon = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 1;
+        let text = if text.contains("{registry}") {
+            text.replace("{registry}", self.registry.get_or_init(Registry::open).address())
+        } else {
+            text.to_owned()
+        };
         text.replace("{place}", &self.place()).replace("{soon}", &soon.to_string())
     }
 
@@ -145,12 +155,39 @@ impl Performer {
         facets.insert(format!("{part} {path}"), self.same(&leaf));
     }
 
-    fn docker(&self, arguments: &[String], input: Option<&str>) -> Facets {
-        let arguments = arguments.iter().map(|argument| self.filled(argument));
-        let mut command = Command::new(&self.cli);
-        command.args(arguments).env_remove("DOCKER_CONTEXT").env_remove("DOCKER_API_VERSION");
+    fn cli(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command.env_remove("DOCKER_CONTEXT").env_remove("DOCKER_API_VERSION");
         command.env("DOCKER_HOST", format!("unix://{}", self.daemon.socket().display()));
         command.env("DOCKER_CONFIG", self.daemon.place().join("cli")).current_dir(self.daemon.place());
+        command
+    }
+
+    /// On a terminal lines are written over; what was said is what counts, not how often.
+    fn terminal(&self, arguments: &[String]) -> Facets {
+        static NUMBERS: LazyLock<Regex> = LazyLock::new(|| {
+            Regex::new(r"\x1b\[[0-9;?]*[A-Za-z]|\s*\[[=> ]+\].*|\s*\d+(\.\d+)?\s?[kMG]?B(/.*)?$").unwrap()
+        });
+        let quoted = |word: &String| format!("'{}'", self.filled(word));
+        let words: Vec<String> = arguments.iter().map(quoted).collect();
+        let line = format!("stty cols 200; '{}' {}", self.cli.display(), words.join(" "));
+        let output =
+            self.cli(Path::new("script")).args(["-qec", &line, "/dev/null"]).stdin(Stdio::null()).output();
+        let output = output.unwrap();
+        let mut facets = Facets::from([("exit".to_owned(), format!("{:?}", output.status.code()))]);
+        for line in String::from_utf8_lossy(&output.stdout).split(['\r', '\n']) {
+            let said = self.same(NUMBERS.replace_all(line, "").trim());
+            if !said.is_empty() {
+                facets.insert(format!("said {said}"), "yes".to_owned());
+            }
+        }
+        facets
+    }
+
+    fn docker(&self, arguments: &[String], input: Option<&str>) -> Facets {
+        let arguments = arguments.iter().map(|argument| self.filled(argument));
+        let mut command = self.cli(&self.cli);
+        command.args(arguments);
         command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
@@ -165,11 +202,15 @@ impl Performer {
                 self.flatten(stream, "$", &mut json, &mut facets);
                 continue;
             }
-            for (at, line) in text.lines().enumerate() {
-                // Columns are as wide as ids and directories are long.
-                let line = self.same(line).split_whitespace().collect::<Vec<_>>().join(" ");
-                facets.insert(format!("{stream} {}", at + 1), line);
-            }
+            // Columns are as wide as ids and directories are long.
+            let lines =
+                text.lines().map(|line| self.same(line).split_whitespace().collect::<Vec<_>>().join(" "));
+            // Layers are told of in any order.
+            let (layers, lines): (Vec<_>, Vec<_>) = lines.partition(|line| line.starts_with("<short>: "));
+            facets.extend(layers.into_iter().map(|line| (format!("said {line}"), "yes".to_owned())));
+            facets.extend(
+                lines.into_iter().enumerate().map(|(at, line)| (format!("{stream} {}", at + 1), line)),
+            );
         }
         facets
     }
@@ -220,6 +261,10 @@ impl Performer {
         let place = self.place();
         let real = Path::new(&place).canonicalize().unwrap().display().to_string();
         let text = text.replace(&real, "<place>").replace(&place, "<place>");
+        let text = match self.registry.get() {
+            Some(registry) => text.replace(registry.address(), "<registry>"),
+            None => text,
+        };
         MADE_UP.iter().fold(text, |text, (pattern, word)| pattern.replace_all(&text, *word).into_owned())
     }
 }

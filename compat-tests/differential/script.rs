@@ -5,10 +5,11 @@
 //! plugin NAME [MODE…] [{JSON}]   makes the tiny plugin, behaving as MODE says, with keys of config.json replaced
 //! GET /path [body]               a request; a body that begins with { or [ is JSON, `KIND: text` is of another kind
 //! docker ARGUMENTS [<<words]     the docker CLI, with words on its standard input; 'one argument' in single quotes
+//! tty docker ARGUMENTS           the same on a terminal: each thing it says there counts once, without its numbers
 //! calls                          what has reached the tiny plugins' sockets since the last time
 //! ~ ROW FACET: THEIRS -> OURS    the step before differs so, for the reason that ROW of known.txt gives; * is anything
 //! ```
-//! `{place}` is the daemon's directory, `{soon}` the time in seconds. It knows no daemon.
+//! `{place}` is the daemon's directory, `{registry}` the address of a registry of its own, `{soon}` the time in seconds. It knows no daemon.
 
 use std::path::Path;
 
@@ -29,6 +30,7 @@ pub(super) enum Action {
     Plugin { name: String, mode: String, config: Value },
     Request { method: String, target: String, kind: String, body: String },
     Docker { arguments: Vec<String>, input: Option<String> },
+    Terminal { arguments: Vec<String> },
     Calls,
 }
 
@@ -75,7 +77,7 @@ fn action(line: &str) -> Option<Action> {
     match word {
         "calls" => Some(Action::Calls),
         "plugin" => {
-            let (words, config) = rest.find('{').map_or((rest, "{}"), |at| rest.split_at(at));
+            let (words, config) = rest.find("{\"").map_or((rest, "{}"), |at| rest.split_at(at));
             let (name, mode) = words.trim().split_once(' ').unwrap_or((words.trim(), ""));
             let config = serde_json::from_str(config).ok()?;
             Some(Action::Plugin { name: name.to_owned(), mode: mode.trim().to_owned(), config })
@@ -87,6 +89,7 @@ fn action(line: &str) -> Option<Action> {
             };
             Some(Action::Docker { arguments: arguments(words), input })
         }
+        "tty" => Some(Action::Terminal { arguments: arguments(rest.strip_prefix("docker ")?) }),
         "GET" | "HEAD" | "POST" | "PUT" | "DELETE" | "PATCH" | "OPTIONS" => {
             let (target, body) = rest.split_once(' ').unwrap_or((rest, ""));
             let (kind, body) = match body.split_once(": ") {
