@@ -110,8 +110,19 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
     if let Some(verb) = containers::Verb::of(request.method(), &target.parts) {
         return containers::answer(verb, &containers, request, target).await;
     }
+    if names_volumes(request.method(), &target.parts) {
+        return Err(Failure::new(
+            Kind::NotImplemented,
+            "services may name volumes, which the engine must not see: make containers instead",
+        ));
+    }
     containers.follow();
     Ok(containers.engine().forward(request, target.whole).await?.map(Body::new))
+}
+
+/// Whether a request may name a volume in a way that is not rewritten: a service of a swarm, made or updated.
+fn names_volumes(method: &Method, parts: &[String]) -> bool {
+    *method == Method::POST && parts.first().is_some_and(|first| first == "services")
 }
 
 fn refused(method: &Method, path: &str) -> Failure {
@@ -157,6 +168,17 @@ mod tests {
                 "{asked}"
             );
         }
+    }
+
+    #[test]
+    fn a_service_names_no_volume_to_the_engine() {
+        let of = |path: &str| path.split('/').map(str::to_owned).collect::<Vec<_>>();
+        assert!(names_volumes(&Method::POST, &of("services/create")));
+        assert!(names_volumes(&Method::POST, &of("services/x/update")));
+        assert!(
+            !names_volumes(&Method::GET, &of("services"))
+                && !names_volumes(&Method::POST, &of("networks/create"))
+        );
     }
 
     #[test]
