@@ -53,7 +53,7 @@ impl Podman {
         let [conmon, runc] = ["conmon", "runc"].map(|name| process::program(name).display().to_string());
         let configuration = format!(
             "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n\
-             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\n\
+             [engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = \"runc\"\nexit_command_delay = 1\n\
              conmon_path = [{conmon:?}]\n\
              [engine.runtimes]\nrunc = [{runc:?}]\n\
              [engine.volume_plugins]\n{}",
