@@ -10,23 +10,8 @@ use serde_json::json;
 
 use crate::support::archive::Entry;
 use crate::support::daemon::Daemon;
-use crate::support::http::Answer;
+use crate::support::local::{act, mounted, unmount};
 use crate::support::{plugin, process, until};
-
-fn act(daemon: &Daemon, verb: &str, volume: &str, reference: &str) -> Answer {
-    daemon.http().json("POST", &format!("/volumes/{volume}/{verb}"), &json!({ "Reference": reference }))
-}
-
-fn mounted(daemon: &Daemon, volume: &str, reference: &str) -> PathBuf {
-    let answer = act(daemon, "mount", volume, reference);
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["Mountpoint"].as_str().unwrap().into()
-}
-
-fn unmount(daemon: &Daemon, volume: &str, reference: &str) {
-    let answer = act(daemon, "unmount", volume, reference);
-    assert_eq!((answer.status, answer.text().as_str()), (204, ""));
-}
 
 /// The `Mount` and `Unmount` calls that tiny has had, with their ids.
 fn asked(daemon: &Daemon) -> Vec<String> {
@@ -116,7 +101,7 @@ fn a_mountpoint_that_leads_out_is_refused() {
         let link = Entry::symlink("rootfs/link", "/etc");
         daemon.run(&name, &daemon.tiny().mode(&format!("climb={path}")).entry(link));
         assert_eq!(daemon.volume(&json!({"Name": volume, "Driver": name})).status, 201);
-        let answer = act(&daemon, "mount", &volume, "r");
+        let answer = act(&daemon.http(), "mount", &volume, "r");
         let text = format!(
             "mount {volume}: plugin {name}:latest gave volume {volume} the mountpoint {path:?}, which is refused: "
         );
@@ -172,7 +157,9 @@ fn rclone_is_written_through_the_staged_path_while_the_daemon_dies() {
     daemon.kill();
     fs::write(place.join("meanwhile"), "two").unwrap();
     daemon.launch();
-    until("the plugin is there again", || (act(&daemon, "mount", "data", "r1").status == 200).then_some(()));
+    until("the plugin is there again", || {
+        (act(&daemon.http(), "mount", "data", "r1").status == 200).then_some(())
+    });
     for (file, text) in [("before", "one"), ("meanwhile", "two")] {
         assert_eq!(fs::read_to_string(place.join(file)).unwrap(), text);
         assert_eq!(fs::read_to_string(store.join(file)).unwrap(), text);

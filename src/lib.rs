@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! 6 main . 5 app, server . 4 api, scrape, publish . 3 containers, plugins, volumes . 2 content, layer, registry, runtime, drivers,
-//! engine . 1 oci, confine, state, events, watch, metrics, trust . 0 error, config, paths
+//! engine . 1 oci, confine, state, events, watch, metrics, trust, escape, fields . 0 error, config, paths
 //! ```
 
 pub mod api;
@@ -18,7 +18,9 @@ pub mod content;
 pub mod drivers;
 pub mod engine;
 pub mod error;
+pub mod escape;
 pub mod events;
+pub mod fields;
 pub mod layer;
 pub mod metrics;
 pub mod oci;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 10] = [
     &["error", "paths"],
     &["config"],
-    &["oci", "confine", "state", "events", "watch", "metrics", "trust"],
+    &["oci", "confine", "state", "events", "watch", "metrics", "trust", "escape", "fields"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
     &["containers"],

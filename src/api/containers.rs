@@ -9,7 +9,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Response};
 use serde_json::{Map, Value};
 
-use super::elsewhere::Target;
+use super::elsewhere::{Target, part_of_url};
 use super::error::{Failure, Result};
 use super::form::Form;
 use super::reply;
@@ -91,8 +91,7 @@ pub(super) async fn answer(
             Ok(response.map(Body::new))
         }
         Verb::Prune => {
-            let response = engine.forward(request, target.whole).await?;
-            let pruned = whole_of(response).await?;
+            let pruned = engine.ask(Method::POST, target.whole.as_str(), None).await?;
             containers.reconcile().await?;
             Ok(whole(pruned))
         }
@@ -119,7 +118,7 @@ async fn list(containers: &Containers, target: &Target) -> Result<Response<Body>
         }
     }
     let query: Vec<String> =
-        form.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+        form.iter().map(|(key, value)| format!("{}={}", part_of_url(key), part_of_url(value))).collect();
     let path = target.whole.path();
     let asked = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
     let asked = PathAndQuery::try_from(asked).map_err(|error| Failure::invalid(error.to_string()))?;
@@ -145,12 +144,6 @@ fn set(map: &Map<String, Value>) -> Vec<String> {
     map.iter().filter(|(_, is_in)| **is_in == Value::Bool(true)).map(|(key, _)| key.clone()).collect()
 }
 
-fn escaped(text: &str) -> String {
-    let mut to = String::new();
-    super::elsewhere::escape(text, &mut to);
-    to
-}
-
 /// An answer's JSON, changed, if it is a success.
 fn changed(answer: Answer, change: impl FnOnce(Value) -> Value) -> Answer {
     if !answer.status.is_success() {
@@ -171,13 +164,6 @@ fn whole(answer: Answer) -> Response<Body> {
     *response.status_mut() = answer.status;
     response.headers_mut().insert(CONTENT_TYPE, reply::JSON);
     response
-}
-
-async fn whole_of(response: Response<hyper::body::Incoming>) -> Result<Answer> {
-    let status = response.status();
-    let body = to_bytes(Body::new(response.into_body()), crate::engine::ANSWER_MAX_BYTES).await;
-    let body = body.map_err(|error| Failure::new(crate::error::Kind::Internal, error.to_string()))?;
-    Ok(Answer { status, body })
 }
 
 #[cfg(test)]

@@ -4,8 +4,6 @@
 //! what is compared here is what the engine sees. Without an engine they are refused: 404 would tell a client that the
 //! container is gone.
 
-use std::fmt::Write as _;
-
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -19,6 +17,7 @@ use super::route::ELSEWHERE_REST;
 use super::router::Asked;
 use super::{Rooms, containers, version};
 use crate::error::Kind;
+use crate::escape::escaped;
 
 /// The first part of each path that another engine answers, from Docker's API specification.
 pub(super) const ROUTES: [&str; 15] = [
@@ -75,7 +74,7 @@ impl Target {
         let mut whole = version.map(|version| format!("/v{version}")).unwrap_or_default();
         for part in &parts {
             whole.push('/');
-            escape(part, &mut whole);
+            whole.push_str(&part_of_url(part));
         }
         if let Some(query) = asked.query() {
             whole.push('?');
@@ -86,19 +85,9 @@ impl Target {
     }
 }
 
-/// Writes a part of a path so that it means itself.
-pub(super) fn escape(part: &str, to: &mut String) {
-    for byte in part.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' | b'@' => {
-                to.push(char::from(byte));
-            }
-            other => {
-                // Writing to a string does not fail.
-                let _ = write!(to, "%{other:02X}");
-            }
-        }
-    }
+/// A part of a path or a query so that it means itself.
+pub(super) fn part_of_url(part: &str) -> String {
+    escaped(part, ":@")
 }
 
 async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response<Body>> {

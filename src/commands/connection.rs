@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::{Error, Result};
 use crate::config::Host;
+use crate::escape;
 
 /// How much of an error's text is read, in bytes.
 const ERROR_MAX_BYTES: usize = 64 * 1024;
@@ -52,10 +53,7 @@ pub(super) fn whole(document: &serde_json::Value) -> Body {
 /// A part of a path or a query, with everything escaped that means something there; slashes and colons, which names
 /// have, do not.
 pub(super) fn escaped(text: &str) -> String {
-    let keep = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~/:".contains(byte);
-    text.bytes()
-        .map(|byte| if keep(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    escape::escaped(text, "/:")
 }
 
 impl Daemon {

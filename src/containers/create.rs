@@ -3,8 +3,6 @@
 //! The record is on disk before the engine is asked, with a token that the container bears as a label: a kill in between
 //! is repaired by `follow`, which finds the container by it, or finds that there is none.
 
-use std::fmt::Write as _;
-
 use hyper::{Method, StatusCode};
 use serde_json::Value;
 
@@ -12,6 +10,7 @@ use super::body::{Asked, Body, Want, clean};
 use super::{Containers, Error, Record, Result, Use};
 use crate::engine::Answer;
 use crate::error::chain;
+use crate::escape;
 use crate::volumes::{Create, LOCAL_DRIVER, Volume};
 
 impl Containers {
@@ -25,13 +24,7 @@ impl Containers {
         let (target, body) = (target.to_owned(), body.to_vec());
         // To its end, also when whoever asked goes away.
         let work = tokio::spawn(async move { containers.create_to_the_end(&target, &body).await });
-        work.await.unwrap_or_else(|error| {
-            Err(Error::Mount {
-                step: "finishing the create of",
-                path: "a container".into(),
-                source: std::io::Error::other(error),
-            })
-        })
+        work.await.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
     }
 
     async fn create_to_the_end(&self, target: &str, body: &[u8]) -> Result<Answer> {
@@ -222,18 +215,9 @@ pub(super) fn json(asked: &str, answer: &Answer) -> Result<Value> {
 
 /// A name as one part of a path. Slashes stay: engines read an image's name to the last part.
 pub(super) fn escaped(name: &str) -> String {
-    let mut text = String::with_capacity(name.len());
     // No name goes up.
-    let name = if name.split('/').any(|part| matches!(part, "." | "..")) { "" } else { name };
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~:@/".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
+    let goes_up = name.split('/').any(|part| matches!(part, "." | ".."));
+    if goes_up { String::new() } else { escape::escaped(name, ":@/") }
 }
 
 fn token() -> Result<String> {

@@ -54,6 +54,9 @@ pub enum Error {
         /// What is missing from it.
         expected: &'static str,
     },
+    /// A task has panicked or was stopped with the daemon.
+    #[error("the operation was interrupted: {0}")]
+    Interrupted(String),
     /// No random name could be made.
     #[error("cannot get random bytes")]
     Random,
@@ -92,7 +95,9 @@ impl Classified for Error {
             | Self::VolumesFrom(_) => Kind::Invalid,
             Self::Subpath => Kind::NotImplemented,
             Self::NoSuchContainer(_) => Kind::NotFound,
-            Self::Nonsense { .. } | Self::Random | Self::Mount { .. } => Kind::Internal,
+            Self::Nonsense { .. } | Self::Interrupted(_) | Self::Random | Self::Mount { .. } => {
+                Kind::Internal
+            }
             Self::Volume(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::State(error) => error.kind(),

@@ -26,7 +26,7 @@ const LIST: &str = "/containers/json?all=1";
 impl Containers {
     /// Listens from now on, if nobody does and there is something to hear.
     pub fn follow(&self) {
-        if self.0.records().is_empty() || self.0.following.swap(true, Ordering::SeqCst) {
+        if self.is_empty() || self.0.following.swap(true, Ordering::SeqCst) {
             return;
         }
         let containers = self.clone();
@@ -82,7 +82,7 @@ impl Containers {
     /// # Errors
     /// As [`Containers::reconcile`].
     pub async fn catch_up(&self) -> Result<()> {
-        if self.0.records().is_empty() { Ok(()) } else { self.reconcile().await }
+        if self.is_empty() { Ok(()) } else { self.reconcile().await }
     }
 
     /// Looks at the engine's list, and makes what is known agree with it.
@@ -91,13 +91,12 @@ impl Containers {
     /// The engine is not there, or its list cannot be read.
     pub async fn reconcile(&self) -> Result<()> {
         let answer = self.engine().ask(Method::GET, LIST, None).await?;
+        let nonsense = || Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" };
         if answer.status != StatusCode::OK {
-            return Err(Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" });
+            return Err(nonsense());
         }
         let list = json(LIST, &answer)?;
-        let Some(list) = list.as_array() else {
-            return Err(Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" });
-        };
+        let list = list.as_array().ok_or_else(nonsense)?;
         let (mut by_id, mut by_token) = (BTreeMap::new(), BTreeMap::new());
         for container in list {
             let Some(id) = container["Id"].as_str() else { continue };

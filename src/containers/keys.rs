@@ -4,6 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::{Error, Result};
+use crate::fields::same;
 
 /// An object.
 pub(super) type Object = Map<String, Value>;
@@ -86,19 +87,6 @@ pub(super) fn take_map(
         Some(value) => serde_json::from_value(value)
             .map(Some)
             .map_err(|_| Error::Field { field, expected: "an object of texts" }),
-    }
-}
-
-fn same(key: &str, field: &str) -> bool {
-    key.chars().map(fold).eq(field.chars().map(fold))
-}
-
-/// Go folds ASCII letters, and the two other characters that fold to one.
-fn fold(character: char) -> char {
-    match character {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Containers, Places, Record, Result, Use};
+use super::{Containers, Error, Places, Record, Result, Use};
 use crate::error::chain;
 
 /// A start under way: the container's volumes are mounted, and nobody unmounts them before the engine has answered.
@@ -27,6 +27,9 @@ impl Containers {
     /// # Errors
     /// The engine is not there, or a volume cannot be mounted: the container must not be started.
     pub async fn before_start(&self, name: &str) -> Result<Option<Starting>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
         self.follow();
         let Some(container) = self.inspect(name).await? else { return Ok(None) };
         let Some((token, record)) = container["Id"].as_str().and_then(|id| self.find(id)) else {
@@ -85,6 +88,9 @@ impl Containers {
     /// # Errors
     /// The engine is not there.
     pub async fn id_of(&self, name: &str) -> Result<Option<String>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
         let container = self.inspect(name).await?;
         let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
         Ok(id.filter(|id| self.find(id).is_some()))
@@ -136,14 +142,8 @@ impl Containers {
 
 /// Runs what touches mounts on a thread that may wait for them.
 async fn blocking(work: impl FnOnce() -> Result<()> + Send + 'static) -> Result<()> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(super::Error::Mount {
-            step: "finishing with",
-            path: "a mount".into(),
-            source: std::io::Error::other(error),
-        }),
-    }
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
 }
 
 /// Whether a state is one in which nothing of a container uses its mounts. Some engines set a container up before its

@@ -93,6 +93,11 @@ impl Containers {
         &self.0.engine
     }
 
+    /// Whether no container uses a volume of ours: then the engine need not be asked about any.
+    fn is_empty(&self) -> bool {
+        self.0.records().is_empty()
+    }
+
     /// The record of a container, by its whole id.
     fn find(&self, id: &str) -> Option<(String, Record)> {
         let records = self.0.records();

@@ -6,6 +6,8 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
+use crate::fields;
+
 /// The longest name of a volume that is believed, in bytes.
 const NAME_MAX_BYTES: usize = 1024;
 /// The longest path that is believed, in bytes: Linux' `PATH_MAX`.
@@ -38,12 +40,7 @@ impl Answer {
 
     /// A field by its name; the exact case wins over other cases. A null counts as absent.
     fn take(&mut self, name: &str) -> Option<Value> {
-        let key = if self.0.contains_key(name) {
-            name.to_owned()
-        } else {
-            self.0.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone()
-        };
-        self.0.remove(&key).filter(|value| !value.is_null())
+        fields::take(&mut self.0, name)
     }
 
     /// A text; empty when it is absent.

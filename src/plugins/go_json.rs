@@ -9,6 +9,8 @@
 
 mod parse;
 
+use crate::fields::same;
+
 /// How deeply arrays and objects may be nested. Real configurations need 4.
 pub(super) const DEPTH_MAX: usize = 64;
 /// How many values (of arrays, of objects, and those themselves) a document may have. Real configurations have
@@ -250,17 +252,8 @@ impl<T: Structure> Go for T {
 
 /// The field a key means: the one of exactly this name, or else the one that differs in case only.
 fn named(fields: &'static [&'static str], key: &str) -> Option<&'static str> {
-    let folded = |field: &&&str| field.chars().map(fold).eq(key.chars().map(fold));
+    let folded = |field: &&&str| same(key, field);
     fields.iter().find(|field| **field == key).or_else(|| fields.iter().find(folded)).copied()
-}
-
-/// Go folds ASCII letters, and the two other characters that fold to one.
-fn fold(character: char) -> char {
-    match character {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::Refusal;
+use crate::fields;
 use crate::volumes::Texts;
 
 /// One call of the protocol.
@@ -68,12 +69,7 @@ impl Fields {
 
     /// A field in any case, the exact one first; a null counts as absent.
     fn take(&mut self, name: &str) -> Option<Value> {
-        let key = if self.0.contains_key(name) {
-            name.to_owned()
-        } else {
-            self.0.keys().find(|key| key.eq_ignore_ascii_case(name))?.clone()
-        };
-        self.0.remove(&key).filter(|value| !value.is_null())
+        fields::take(&mut self.0, name)
     }
 
     fn text(&mut self, name: &str) -> Result<String, String> {
