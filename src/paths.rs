@@ -20,7 +20,7 @@ impl DataRoot {
         &self.0
     }
 
-    /// The one file of state: plugins, settings, volumes, references, the mount ledger.
+    /// The file of state: plugins, settings, volumes, references, the mount ledger. Its journal lies beside it.
     pub fn state(&self) -> PathBuf {
         self.0.join("state.redb")
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: values become JSON here, in the thread of whoever asks for the change, so that the writer only writes.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -57,8 +58,10 @@ pub struct Change {
 }
 
 /// One record written (`Some`) or deleted (`None`).
+#[cfg_attr(test, derive(PartialEq, Eq))]
 pub(super) struct Step {
-    pub(super) table: &'static str,
+    /// A constant's name, or one that was read from the journal.
+    pub(super) table: Cow<'static, str>,
     pub(super) key: String,
     pub(super) value: Option<Vec<u8>>,
 }
@@ -81,7 +84,7 @@ impl Change {
                 Err(Error::TooLarge { table, key, bytes: json.len() })
             }
             Ok(json) => {
-                self.steps.push(Step { table, key, value: Some(json) });
+                self.steps.push(Step { table: Cow::Borrowed(table), key, value: Some(json) });
                 Ok(self)
             }
         }
@@ -90,7 +93,7 @@ impl Change {
     /// Deletes a record; fine when there is none.
     #[must_use]
     pub fn delete<V>(mut self, table: Table<V>, key: impl Into<String>) -> Self {
-        self.steps.push(Step { table: table.name(), key: key.into(), value: None });
+        self.steps.push(Step { table: Cow::Borrowed(table.name()), key: key.into(), value: None });
         self
     }
 }
@@ -98,8 +101,15 @@ impl Change {
 /// Tells tables and keys only: values may be secrets.
 impl fmt::Debug for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verb = |step: &Step| if step.value.is_some() { "put" } else { "delete" };
-        f.debug_list().entries(self.steps.iter().map(|step| (verb(step), step.table, &step.key))).finish()
+        f.debug_list().entries(&self.steps).finish()
+    }
+}
+
+/// Tells table and key only.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.value.is_some() { "put" } else { "delete" };
+        (verb, &self.table, &self.key).fmt(f)
     }
 }
 

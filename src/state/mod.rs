@@ -2,14 +2,22 @@
 //!
 //! A record is a key and a JSON value. This room knows no plugin and no volume; the rooms that own a table name it
 //! with a [`Table`] and give it a type. A change is durable when [`Store::commit`] has answered. All reading and
-//! writing of the file happens on one thread, which takes everything that is waiting into one transaction: under
-//! load many changes share one fsync.
+//! writing happens on one thread, which takes everything that is waiting into one write: under load many changes share
+//! one fsync.
 //!
+//! ```text
+//! change   what is to be written; pure
+//! writer   the thread
+//! journal  where a change is durable first, beside the database; frame says what its bytes mean
+//! ahead    the file under the database
+//! ```
 //! The file is a redb database; what is said here about its locks and its durability is from redb's documentation.
 
 mod ahead;
 mod change;
 mod error;
+mod frame;
+mod journal;
 mod writer;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
@@ -27,7 +35,8 @@ use tokio::sync::oneshot;
 use ahead::Ahead;
 pub use change::{Change, Table, VALUE_MAX_BYTES};
 pub use error::Error;
-use writer::{Job, Writer};
+use journal::{JOURNAL_BYTES, Journal};
+use writer::{Job, Opened, Writer};
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -61,7 +70,7 @@ impl Store {
     /// [`Error::InUse`] when another process has it open and keeps it, [`Error::Open`] when it cannot be opened or is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let path = path.to_owned();
-        Self::start(Box::new(move || open_file(&path)))
+        Self::start(Box::new(move || open_files(&path)))
     }
 
     /// Starts the writer on what `opener` opens, and again on what it opens after a failed commit.
@@ -137,6 +146,17 @@ impl Drop for Inner {
             tracing::error!("the writer of the state file has panicked");
         }
     }
+}
+
+/// Opens the database, and the journal beside it.
+fn open_files(path: &Path) -> Result<Opened> {
+    let database = open_file(path)?;
+    let mark = writer::mark(&database)
+        .map_err(|source| Error::Open { path: path.to_owned(), source: Arc::new(source) })?;
+    let path = path.with_extension("journal");
+    let journal = Journal::open(&path, JOURNAL_BYTES, mark)
+        .map_err(|error| Error::Open { path, source: Arc::new(redb::Error::Io(error)) })?;
+    Ok(Opened { database, journal })
 }
 
 /// Opens the database; a new file is on disk under its name when this returns.

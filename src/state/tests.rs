@@ -18,6 +18,8 @@ const OTHERS: Table<String> = Table::new("others");
 
 /// The state file's path, for the child of the kill test.
 const CHILD_FILE: &str = "DOCKPLUG_TEST_STATE_FILE";
+/// Which child it is.
+const CHILD_ROUND: &str = "DOCKPLUG_TEST_STATE_ROUND";
 const ACKNOWLEDGED: &str = "acknowledged ";
 
 fn number(key: impl Into<String>, value: u64) -> Change {
@@ -118,7 +120,7 @@ fn what_waits_shares_one_transaction() {
     let (_directory, path) = temporary();
     let mut writer = Writer::new(Box::new({
         let path = path.clone();
-        move || open_file(&path)
+        move || open_files(&path)
     }))
     .unwrap();
     let (sender, receiver) = mpsc::channel();
@@ -130,7 +132,7 @@ fn what_waits_shares_one_transaction() {
     }
     drop(sender);
     writer.work(&receiver);
-    assert_eq!(writer.transactions, 2);
+    assert_eq!(writer.syncs, 2);
     assert!(answers.iter_mut().all(|waiting| matches!(waiting.try_recv(), Ok(Ok(())))));
     drop(writer);
     assert_eq!(Store::open(&path).unwrap().load(NUMBERS).unwrap().len(), writer::GROUP_MAX + 1);
@@ -162,10 +164,8 @@ async fn sixteen_tasks_write_at_once() {
     assert_eq!(loaded, expected);
 }
 
-#[test]
-fn what_was_acknowledged_survives_a_kill() {
-    const ENOUGH: usize = 300;
-    let (_directory, path) = temporary();
+/// Starts the child, kills it after `enough` keys that it says are written, and returns all that it said.
+fn kill_after(path: &Path, round: usize, enough: usize) -> Vec<String> {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -174,7 +174,8 @@ fn what_was_acknowledged_survives_a_kill() {
             "--nocapture",
             "--test-threads=1",
         ])
-        .env(CHILD_FILE, &path)
+        .env(CHILD_FILE, path)
+        .env(CHILD_ROUND, round.to_string())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -186,7 +187,7 @@ fn what_was_acknowledged_survives_a_kill() {
         acknowledged.len()
     };
     for line in lines.by_ref() {
-        if take(line) == ENOUGH {
+        if take(line) == enough {
             break;
         }
     }
@@ -195,26 +196,41 @@ fn what_was_acknowledged_survives_a_kill() {
     lines.for_each(|line| {
         take(line);
     });
-    assert!(acknowledged.len() >= ENOUGH);
+    assert!(acknowledged.len() >= enough);
+    acknowledged
+}
 
+#[test]
+fn what_was_acknowledged_survives_kills() {
+    // Some kills fall into the first round of the journal, some into later ones.
+    const ENOUGH: [usize; 5] = [1, 300, 3_000, 10, 2_500];
+    let (_directory, path) = temporary();
+    let mut acknowledged = Vec::new();
+    for (round, enough) in ENOUGH.into_iter().enumerate() {
+        acknowledged.extend(kill_after(&path, round, enough));
+    }
     let store = Store::open(&path).unwrap();
     let records = store.load(NUMBERS).unwrap();
     let keys: std::collections::BTreeSet<_> = records.iter().map(|(key, _)| key.as_str()).collect();
     for key in &acknowledged {
         assert!(keys.contains(key.as_str()), "{key} was acknowledged and is lost");
     }
+    let journal = std::fs::metadata(path.with_extension("journal")).unwrap();
+    assert_eq!(journal.len(), u64::try_from(JOURNAL_BYTES).unwrap());
+    assert_eq!(journal.permissions().mode() & 0o777, 0o600);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "the child process of what_was_acknowledged_survives_a_kill"]
+#[ignore = "the child process of what_was_acknowledged_survives_kills"]
 async fn child_that_is_killed() {
     let store = Store::open(Path::new(&std::env::var_os(CHILD_FILE).unwrap())).unwrap();
+    let round = std::env::var(CHILD_ROUND).unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..4 {
-        let store = store.clone();
+        let (store, round) = (store.clone(), round.clone());
         tasks.spawn(async move {
             for value in 0.. {
-                let key = format!("{task}/{value}");
+                let key = format!("{round}/{task}/{value}");
                 store.commit(number(key.as_str(), value)).await.unwrap();
                 // One write a line, so that a line is whole or not there.
                 io::stdout().write_all(format!("{ACKNOWLEDGED}{key}\n").as_bytes()).unwrap();
@@ -222,6 +238,18 @@ async fn child_that_is_killed() {
         });
     }
     while tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn the_order_of_changes_is_kept_through_the_journal_and_past_it() {
+    let (_directory, path) = temporary();
+    let store = Store::open(&path).unwrap();
+    let large = "x".repeat(JOURNAL_BYTES);
+    for (key, value) in [("a", "1"), ("a", large.as_str()), ("b", "1"), ("a", "2"), ("b", &large)] {
+        store.commit(Change::new().put(OTHERS, key, &value.to_owned()).unwrap()).await.unwrap();
+    }
+    store.commit(Change::new().delete(OTHERS, "a")).await.unwrap();
+    assert_eq!(store.load(OTHERS).unwrap(), [("b".to_owned(), large)]);
 }
 
 /// A file whose disk can be made to fail.
@@ -272,9 +300,13 @@ async fn a_disk_that_fails_is_told_to_everyone_and_may_recover() {
             let file =
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
             let backend = Failing(FileBackend::new(file).unwrap(), Arc::clone(&fails));
-            redb::Builder::new()
-                .create_with_backend(backend)
-                .map_err(|error| Error::Open { path: path.clone(), source: Arc::new(error.into()) })
+            let open = |error: redb::Error| Error::Open { path: path.clone(), source: Arc::new(error) };
+            let database =
+                redb::Builder::new().create_with_backend(backend).map_err(|error| open(error.into()))?;
+            let mark = writer::mark(&database).map_err(open)?;
+            // Without room, so that everything goes to the database.
+            let journal = Journal::open(&path.with_extension("journal"), 0, mark).unwrap();
+            Ok(Opened { database, journal })
         }
     }))
     .unwrap();

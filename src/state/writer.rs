@@ -1,4 +1,7 @@
-//! The one thread that has the database open: takes what is waiting, writes it in one transaction, answers all.
+//! The one thread that has the database open: takes what is waiting, writes it as one frame of the journal, answers all.
+//!
+//! The database gets what is in the journal when that is full, when a table is read, and at the end. What has no room in
+//! the journal goes there directly, behind what is in it.
 //!
 //! redb refuses every further use of a database after an error of the disk, until it is opened anew. So the writer
 //! drops the database after a failed transaction and opens it again for the next job: a disk that was full for an
@@ -6,16 +9,29 @@
 
 use std::sync::{Arc, mpsc};
 
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
 
+use super::change::Step;
+use super::journal::{Journal, Mark};
 use super::{Change, Error, Result};
 
-/// How many changes share one transaction at most: more would only make the first of them wait longer.
+/// Where the database keeps its [`Mark`].
+const MARKS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("journal");
+const MARK: &str = "mark";
+
+/// How many changes share one frame at most: more would only make the first of them wait longer.
 pub(super) const GROUP_MAX: usize = 256;
 
-/// Opens the database, at the start and after a failure.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database> + Send>;
+/// Opens the database and its journal, at the start and after a failure.
+pub(super) type Opener = Box<dyn Fn() -> Result<Opened> + Send>;
+
+/// The database, and what it does not have yet.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    pub(super) journal: Journal,
+}
+
 /// The records of a table, as JSON.
 pub(super) type Records = Vec<(String, Vec<u8>)>;
 
@@ -32,21 +48,25 @@ type Waiting = (Change, oneshot::Sender<Result<()>>);
 pub(super) struct Writer {
     opener: Opener,
     /// `None` after a failure.
-    database: Option<Database>,
-    /// How many transactions have been written.
-    pub(super) transactions: u64,
+    opened: Option<Opened>,
+    /// How often something was synced.
+    pub(super) syncs: u64,
 }
 
 impl Writer {
     pub(super) fn new(opener: Opener) -> Result<Self> {
-        let database = Some(opener()?);
-        Ok(Self { opener, database, transactions: 0 })
+        let opened = Some(opener()?);
+        Ok(Self { opener, opened, syncs: 0 })
     }
 
     /// Works until all senders are gone and nothing waits any more, then closes the database.
     pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
         self.work(jobs);
-        tracing::debug!(transactions = self.transactions, "closing the state file");
+        if let Err(error) = self.settle() {
+            let error = crate::error::chain(&error);
+            tracing::warn!(error, "the last changes stay in the journal until the next start");
+        }
+        tracing::debug!(syncs = self.syncs, "closing the state file");
     }
 
     pub(super) fn work(&mut self, jobs: &mpsc::Receiver<Job>) {
@@ -84,49 +104,106 @@ impl Writer {
         if group.iter().all(|(change, _)| change.steps.is_empty()) {
             return Ok(());
         }
-        let database = self.database()?;
-        match write(database, group.iter().map(|(change, _)| change)) {
+        let steps = || group.iter().flat_map(|(change, _)| &change.steps);
+        match self.opened()?.journal.append(steps()) {
+            Ok(true) => {
+                self.syncs += 1;
+                Ok(())
+            }
+            Ok(false) => self.write_through(steps()),
+            Err(error) => Err(Error::Commit(Arc::new(failed(redb::Error::Io(error))))),
+        }
+    }
+
+    /// Puts what is in the journal into the database, and these steps after it.
+    fn write_through<'a>(&mut self, steps: impl Iterator<Item = &'a Step>) -> Result<()> {
+        let Opened { database, journal } = self.opened()?;
+        match write_through(database, journal, steps) {
             Ok(()) => {
-                self.transactions += 1;
+                self.syncs += 1;
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(error = crate::error::chain(&error), "writing the state file failed");
-                self.database = None;
-                Err(Error::Commit(Arc::new(error)))
+                self.opened = None;
+                Err(Error::Commit(Arc::new(failed(error))))
             }
         }
     }
 
-    fn load(&mut self, table: &'static str) -> Result<Records> {
-        let read = |database: &Database| read(database, table);
-        read(self.database()?).map_err(|source| Error::Read { table, source: Arc::new(source) })
+    /// Leaves nothing in the journal.
+    fn settle(&mut self) -> Result<()> {
+        if self.opened()?.journal.is_empty() { Ok(()) } else { self.write_through([].iter()) }
     }
 
-    fn database(&mut self) -> Result<&Database> {
-        let database = match self.database.take() {
-            Some(database) => database,
+    fn load(&mut self, table: &'static str) -> Result<Records> {
+        self.settle()?;
+        let read = |database: &Database| read(database, table);
+        read(&self.opened()?.database).map_err(|source| Error::Read { table, source: Arc::new(source) })
+    }
+
+    fn opened(&mut self) -> Result<&mut Opened> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
             None => (self.opener)()?,
         };
-        Ok(self.database.insert(database))
+        Ok(self.opened.insert(opened))
     }
 }
 
-fn write<'a>(
+/// Tells the log of an error that clients are told too.
+fn failed(error: redb::Error) -> redb::Error {
+    tracing::error!(error = crate::error::chain(&error), "writing the state file failed");
+    error
+}
+
+/// One transaction of everything in the journal, then these steps, and the new mark.
+fn write_through<'a>(
     database: &Database,
-    changes: impl Iterator<Item = &'a Change>,
+    journal: &mut Journal,
+    steps: impl Iterator<Item = &'a Step>,
 ) -> std::result::Result<(), redb::Error> {
+    let (before, mark) = journal.read()?;
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
-    for step in changes.flat_map(|change| &change.steps) {
-        let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(step.table);
+    take(&transaction, before.iter())?;
+    take(&transaction, steps)?;
+    transaction.open_table(MARKS)?.insert(MARK, (mark.series, mark.number))?;
+    transaction.commit()?;
+    journal.begin(mark);
+    Ok(())
+}
+
+fn take<'a>(
+    transaction: &WriteTransaction,
+    steps: impl Iterator<Item = &'a Step>,
+) -> std::result::Result<(), redb::Error> {
+    for step in steps {
+        let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(&step.table);
         let mut table = transaction.open_table(definition)?;
         match &step.value {
             Some(value) => table.insert(step.key.as_str(), value.as_slice())?,
             None => table.remove(step.key.as_str())?,
         };
     }
-    Ok(transaction.commit()?)
+    Ok(())
+}
+
+/// The mark of a database; one that has none yet gets it.
+pub(super) fn mark(database: &Database) -> std::result::Result<Mark, redb::Error> {
+    let found = match database.begin_read()?.open_table(MARKS) {
+        Err(redb::TableError::TableDoesNotExist(_)) => None,
+        table => table?.get(MARK)?.map(|mark| mark.value()),
+    };
+    if let Some((series, number)) = found {
+        return Ok(Mark { series, number });
+    }
+    let mut series = [0; 8];
+    getrandom::fill(&mut series).map_err(|error| redb::Error::Io(std::io::Error::other(error)))?;
+    let mark = Mark { series: u64::from_le_bytes(series), number: 0 };
+    let transaction = database.begin_write()?;
+    transaction.open_table(MARKS)?.insert(MARK, (mark.series, mark.number))?;
+    transaction.commit()?;
+    Ok(mark)
 }
 
 fn read(database: &Database, table: &str) -> std::result::Result<Records, redb::Error> {
