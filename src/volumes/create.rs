@@ -1,8 +1,9 @@
 //! `POST /volumes/create`.
 //!
 //! What is on disk first, and why a kill in between hurts nobody:
-//! - Local: the directory, then the record. Without its record the empty directory is swept at the next start. Only
-//!   the record is synced: a directory that a power cut takes is made again, empty as it was.
+//! - Local: the directory and the record, side by side. Without its record the empty directory is swept at the next
+//!   start; without its directory the volume, of which nobody has heard yet, gets one. Only the record is synced: a
+//!   directory that a power cut takes is made again, empty as it was.
 //! - Plugin: the plugin's `Create`, then the record. Without its record the volume was never acknowledged, is not
 //!   lost either (lists and inspects ask the plugin), and the next create of the name adopts it, because the plugin
 //!   is asked with `Get` first, as dockerd does. So no intent needs to be written down beforehand.
@@ -11,8 +12,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-
-use jiff::Timestamp;
 
 use super::known::Entry;
 use super::record::{Record, VOLUMES};
@@ -98,19 +97,32 @@ impl Volumes {
     async fn create_local(&self, name: &str, request: Create) -> Result<Arc<Volume>, Problem> {
         name::check_local(name)?;
         local::options::check(request.options.as_ref())?;
-        let made = self.on_disk(name, local::Local::create).await?;
-        match self.record(name, LOCAL_DRIVER, request).await {
-            Ok(volume) => {
+        let record = Record::new(LOCAL_DRIVER, request);
+        // The record first: it takes longer.
+        let (written, made) =
+            tokio::join!(self.write(name, &record), self.on_disk(name, local::Local::create));
+        match (made, written) {
+            (Ok(_), Ok(())) => {
                 self.stock();
-                Ok(volume)
+                Ok(self.enter(name, record))
             }
-            Err(problem) => {
-                if let Err(error) = self.on_disk(name, move |local, name| local.take_back(name, made)).await {
-                    let error = chain(&error);
-                    tracing::warn!(volume = name, error, "the directory of a failed create is left behind");
-                }
+            (Ok(made), Err(problem)) => {
+                self.left(name, self.on_disk(name, move |local, name| local.take_back(name, made)).await);
                 Err(problem)
             }
+            (Err(problem), Ok(())) => {
+                let deleted = self.0.store.commit(Change::new().delete(VOLUMES, name)).await;
+                self.left(name, deleted.map_err(Problem::from));
+                Err(problem)
+            }
+            (Err(problem), Err(_)) => Err(problem),
+        }
+    }
+
+    /// Tells the log what of a failed create could not be undone. The next start sees to it.
+    fn left(&self, name: &str, undone: Result<(), Problem>) {
+        if let Err(error) = undone {
+            tracing::warn!(volume = name, error = chain(&error), "a failed create leaves something behind");
         }
     }
 
@@ -147,14 +159,23 @@ impl Volumes {
         driver: &str,
         request: Create,
     ) -> Result<Arc<Volume>, Problem> {
-        let (options, labels) = (request.options, request.labels);
-        let record = Record { driver: driver.to_owned(), options, labels, created_at: Timestamp::now() };
-        self.0.store.commit(Change::new().put(VOLUMES, name, &record)?).await?;
+        let record = Record::new(driver, request);
+        self.write(name, &record).await?;
+        Ok(self.enter(name, record))
+    }
+
+    async fn write(&self, name: &str, record: &Record) -> Result<(), Problem> {
+        Ok(self.0.store.commit(Change::new().put(VOLUMES, name, record)?).await?)
+    }
+
+    /// Lets everybody see a volume that is on disk.
+    fn enter(&self, name: &str, record: Record) -> Arc<Volume> {
+        let driver = record.driver.clone();
         let entry = Entry::new(name, record, &self.0.local, &self.0.drivers);
         let volume = Arc::clone(&entry.volume);
         self.0.known.insert(name, entry);
-        self.tell("create", name, driver);
-        Ok(volume)
+        self.tell("create", name, &driver);
+        volume
     }
 
     /// Calls the local driver for a name, on a thread that may wait for the disk.

@@ -7,7 +7,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LOCAL_DRIVER, Texts};
+use super::{Create, LOCAL_DRIVER, Texts};
 use crate::state::Table;
 
 /// The volumes' records, by name.
@@ -29,6 +29,12 @@ pub(super) struct Record {
 }
 
 impl Record {
+    /// The record of a volume that is made now.
+    pub(super) fn new(driver: &str, request: Create) -> Self {
+        let Create { name: _, driver: _, options, labels } = request;
+        Self { driver: driver.to_owned(), options, labels, created_at: Timestamp::now() }
+    }
+
     pub(super) fn is_local(&self) -> bool {
         self.driver == LOCAL_DRIVER
     }
