@@ -55,8 +55,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(opener: Opener) -> Result<Self> {
-        let opened = Some(opener()?);
-        Ok(Self { opener, opened, syncs: 0 })
+        let first = opener()?;
+        Ok(Self { opener, opened: Some(first), syncs: 0 })
     }
 
     /// Works until all senders are gone and nothing waits any more, then closes the database.

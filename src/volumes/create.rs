@@ -107,22 +107,15 @@ impl Volumes {
                 Ok(self.enter(name, record))
             }
             (Ok(made), Err(problem)) => {
-                self.left(name, self.on_disk(name, move |local, name| local.take_back(name, made)).await);
+                left(name, self.on_disk(name, move |local, name| local.take_back(name, made)).await);
                 Err(problem)
             }
             (Err(problem), Ok(())) => {
                 let deleted = self.0.store.commit(Change::new().delete(VOLUMES, name)).await;
-                self.left(name, deleted.map_err(Problem::from));
+                left(name, deleted.map_err(Problem::from));
                 Err(problem)
             }
             (Err(problem), Err(_)) => Err(problem),
-        }
-    }
-
-    /// Tells the log what of a failed create could not be undone. The next start sees to it.
-    fn left(&self, name: &str, undone: Result<(), Problem>) {
-        if let Err(error) = undone {
-            tracing::warn!(volume = name, error = chain(&error), "a failed create leaves something behind");
         }
     }
 
@@ -187,6 +180,13 @@ impl Volumes {
         let (local, name) = (Arc::clone(&self.0.local), name.to_owned());
         let done = blocking(move || work(&local, &name)).await;
         Ok(done.map_err(|error| local::Error::Interrupted(error.to_string()))??)
+    }
+}
+
+/// Tells the log what of a failed create could not be undone. The next start sees to it.
+fn left(name: &str, undone: Result<(), Problem>) {
+    if let Err(error) = undone {
+        tracing::warn!(volume = name, error = chain(&error), "a failed create leaves something behind");
     }
 }
 
