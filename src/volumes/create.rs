@@ -125,8 +125,9 @@ impl Volumes {
             return;
         }
         let local = Arc::clone(&self.0.local);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = local.stock() {
+        tokio::spawn(async move {
+            local.lull().await;
+            if let Ok(Err(error)) = blocking(move || local.stock()).await {
                 tracing::debug!(error = chain(&error), "no directories are made ahead");
             }
         });

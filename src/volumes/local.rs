@@ -33,7 +33,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, renameat};
-use nix::sys::stat::{Mode, fchmod, fstatat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Texts;
@@ -108,13 +108,24 @@ impl Local {
             return Ok(Made { volume: true, data: true });
         }
         let (volume, made) = make_directory(&self.root, &self.path, name, ROOT_MODE)?;
-        let data = make_data(&volume, &self.path.join(name))?;
+        let volume_path = self.path.join(name);
+        let data = if made {
+            make_directory(&volume, &volume_path, DATA, DATA_MODE)?.1
+        } else {
+            make_data(&volume, &volume_path)?
+        };
         Ok(Made { volume: made, data })
     }
 
-    /// Whether [`Local::stock`] should be called.
+    /// Whether directories should be made ahead; then whoever asked waits for the [`Local::lull`] and calls
+    /// [`Local::stock`].
     pub(super) fn needs_stock(&self) -> bool {
         self.spares.are_low()
+    }
+
+    /// Waits until no volume was created for a while.
+    pub(super) async fn lull(&self) {
+        self.spares.lull().await;
     }
 
     /// Makes directories ahead, for the next creates.
@@ -271,7 +282,10 @@ fn make_directory(
     let directory = open_directory(parent, parent_path, name)?;
     if new {
         let failed = |errno| io(&parent_path.join(name), "changing the mode of", errno);
-        fchmod(&directory, mode).map_err(failed)?;
+        let has = Mode::from_bits_truncate(fstat(&directory).map_err(failed)?.st_mode);
+        if has != mode {
+            fchmod(&directory, mode).map_err(failed)?;
+        }
     }
     Ok((directory, new))
 }

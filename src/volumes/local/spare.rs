@@ -1,24 +1,30 @@
 //! Directories made ahead, so that a create need not wait for them: a file system may take longer to find an inode than
 //! to sync a record.
 //!
-//! A spare has everything a volume's directory has but its name, and lies in `.spare` until it gets one. This file knows
-//! neither volumes nor when to make spares. Spares of a daemon that was killed are removed at the next start.
+//! A spare has everything a volume's directory has but its name, and lies in `.spare` until it gets one. They are made
+//! when none was wanted for a while: earlier they would be in the way of what they are for. This file knows no volumes.
+//! Spares of a daemon that was killed are removed at the next start.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{RenameFlags, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::{DATA, DATA_MODE, Error, ROOT_MODE, io, make_directory, open_directory, tree};
 
 /// How many spares are kept.
-const SPARES: usize = 32;
+const SPARES: usize = 64;
 /// How few are left when new ones are made.
-const SPARES_LOW: usize = 24;
+const SPARES_LOW: usize = 48;
+/// How long nobody wants one before new ones are made.
+const LULL: Duration = Duration::from_millis(20);
 /// Where they lie; no volume's name begins with a dot.
 const SPARE: &str = ".spare";
 const SPARE_MODE: u32 = 0o700;
@@ -31,7 +37,9 @@ pub(super) struct Spares {
     ready: Mutex<Vec<String>>,
     /// How many were ever made: their names.
     made: AtomicU64,
+    /// Whether somebody waits for a lull, or makes spares.
     is_stocking: AtomicBool,
+    wanted: Notify,
 }
 
 impl Spares {
@@ -58,11 +66,12 @@ impl Spares {
         let ready = Mutex::default();
         // Beyond the names of what was left alone.
         let made = AtomicU64::new(tree::names(&directory).map_or(0, |left| highest(&left)));
-        Ok(Self { path, directory, ready, made, is_stocking: AtomicBool::new(false) })
+        Ok(Self { path, directory, ready, made, is_stocking: AtomicBool::new(false), wanted: Notify::new() })
     }
 
     /// Gives a spare this name; says whether there was one, and nothing had the name.
     pub(super) fn take(&self, root: &OwnedFd, name: &str) -> bool {
+        self.wanted.notify_one();
         let Some(spare) = self.ready().pop() else { return false };
         let flags = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.directory, spare.as_str(), root, name, flags) {
@@ -78,16 +87,18 @@ impl Spares {
         }
     }
 
-    /// Whether [`Spares::stock`] has something to do, which nobody does yet.
+    /// Whether there are few; then whoever asked waits for the [`Spares::lull`] and calls [`Spares::stock`].
     pub(super) fn are_low(&self) -> bool {
-        self.ready().len() < SPARES_LOW && !self.is_stocking.load(Ordering::Relaxed)
+        self.ready().len() < SPARES_LOW && !self.is_stocking.swap(true, Ordering::Relaxed)
     }
 
-    /// Makes spares until there are enough, unless somebody is at it.
+    /// Waits until none is wanted for a while.
+    pub(super) async fn lull(&self) {
+        while timeout(LULL, self.wanted.notified()).await.is_ok() {}
+    }
+
+    /// Makes spares until there are enough.
     pub(super) fn stock(&self) -> Result<(), Error> {
-        if self.is_stocking.swap(true, Ordering::Relaxed) {
-            return Ok(());
-        }
         let done = self.make_all();
         self.is_stocking.store(false, Ordering::Relaxed);
         done
