@@ -3,63 +3,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::support::cli::Docker;
-use crate::support::daemon::Daemon;
-use crate::support::podman::{Podman, Service};
+use crate::support::engine_world::{World, command};
 use crate::support::{plugin, until};
-
-/// Flags that a container needs on any machine.
-const RUN: [&str; 4] = ["--network", "none", "--security-opt", "seccomp=unconfined"];
-
-/// dockplugd in front of podman, which has an image `box`.
-struct World {
-    daemon: Daemon,
-    podman: Podman,
-    _service: Service,
-    _place: TempDir,
-}
-
-impl World {
-    fn new() -> Option<Self> {
-        let place = tempfile::Builder::new().prefix("engine").tempdir().unwrap();
-        let podman = Podman::new(place.path(), &[]);
-        let service = podman.serve();
-        let address = format!("unix://{}", service.socket().display());
-        let daemon = Daemon::ours_with(&["--engine", &address])?;
-        Some(Self { daemon, podman, _service: service, _place: place })
-    }
-
-    fn docker(&self) -> Docker {
-        self.daemon.docker()
-    }
-
-    /// `docker run` of a shell command, with these flags.
-    fn run(&self, flags: &[&str], script: &str) -> String {
-        self.docker().ok(&command("run", flags, script))
-    }
-
-    /// What podman itself says of volumes.
-    fn volumes_of_podman(&self) -> String {
-        self.podman.ok(&["volume", "ls", "-q"])
-    }
-
-    fn staged(&self) -> usize {
-        let roots = ["mounts", "containers"]
-            .map(|name| format!(" {}/", self.daemon.exec_root().join(name).display()));
-        let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        roots.iter().map(|root| table.matches(root).count()).sum()
-    }
-}
-
-fn command<'a>(verb: &'a str, flags: &[&'a str], script: &'a str) -> Vec<&'a str> {
-    let mut arguments = vec![verb];
-    arguments.extend(RUN);
-    arguments.extend(flags);
-    arguments.extend(["box", "/bin/busybox", "sh", "-c", script]);
-    arguments
-}
 
 #[test]
 fn what_is_not_ours_goes_to_the_engine() {

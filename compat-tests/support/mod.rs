@@ -8,6 +8,7 @@ pub(crate) mod artifact;
 pub(crate) mod certificates;
 pub(crate) mod cli;
 pub(crate) mod daemon;
+pub(crate) mod engine_world;
 pub(crate) mod http;
 pub(crate) mod impostor;
 pub(crate) mod install;
