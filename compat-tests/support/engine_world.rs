@@ -15,7 +15,8 @@ pub(crate) const RUN: [&str; 4] = ["--network", "none", "--security-opt", "secco
 pub(crate) struct World {
     pub(crate) daemon: Daemon,
     pub(crate) podman: Podman,
-    _service: Service,
+    service: Option<Service>,
+    address: String,
     _place: TempDir,
 }
 
@@ -27,7 +28,27 @@ impl World {
         let service = podman.serve();
         let address = format!("unix://{}", service.socket().display());
         let daemon = Daemon::ours_with(&["--engine", &address])?;
-        Some(Self { daemon, podman, _service: service, _place: place })
+        Some(Self { daemon, podman, service: Some(service), address, _place: place })
+    }
+
+    /// The engine's socket, as `unix://PATH`.
+    pub(crate) fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// The engine's process, while it runs.
+    pub(crate) fn engine_pid(&self) -> i32 {
+        self.service.as_ref().expect("the engine runs").pid()
+    }
+
+    /// Kills the engine. Its containers go on.
+    pub(crate) fn kill_engine(&mut self) {
+        drop(self.service.take());
+    }
+
+    /// Starts the engine again, on the same socket, and waits until it answers.
+    pub(crate) fn start_engine(&mut self) {
+        self.service = Some(self.podman.serve());
     }
 
     /// The CLI, before dockplugd.

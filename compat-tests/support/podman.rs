@@ -22,6 +22,11 @@ pub(crate) struct Service {
 }
 
 impl Service {
+    /// Its process.
+    pub(crate) fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("a process id is an i32")
+    }
+
     /// Where it listens.
     pub(crate) fn socket(&self) -> &Path {
         &self.socket

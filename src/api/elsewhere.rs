@@ -8,14 +8,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Response};
+use axum::http::{Method, Response, StatusCode};
 use axum::routing::any;
+use serde_json::json;
 
 use super::error::{Failure, Result};
 use super::form::unescape;
 use super::route::ELSEWHERE_REST;
 use super::router::Asked;
-use super::{Rooms, containers, version};
+use super::version::ApiVersion;
+use super::{Rooms, containers, reply, version};
 use crate::error::Kind;
 use crate::escape::escaped;
 
@@ -43,6 +45,13 @@ pub(super) fn routes(router: Router<Rooms>) -> Router<Rooms> {
     ROUTES.iter().fold(router, |router, first| {
         router.route(first, any(answer)).route(&format!("{first}{ELSEWHERE_REST}"), any(answer))
     })
+}
+
+/// Whether a path without its version is one of these.
+pub(super) fn has(path: &str) -> bool {
+    ROUTES
+        .iter()
+        .any(|first| path.strip_prefix(first).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// A path in one spelling, taken apart: what a rule looks at, and what the engine is asked for.
@@ -95,7 +104,12 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
         return Err(refused(request.method(), request.uri().path()));
     };
     let asked = request.extensions().get::<Asked>().and_then(|Asked(uri)| uri.path_and_query().cloned());
-    let target = Target::parse(&asked.ok_or_else(Failure::page_not_found)?)?;
+    let asked = asked.ok_or_else(Failure::page_not_found)?;
+    let target = Target::parse(&asked)?;
+    // The gate may have let it through before the engine had said its version.
+    let highest = rooms.face.settled().await.highest;
+    ApiVersion::check(version::split(asked.path()).0, highest)
+        .map_err(|unsupported| Failure::invalid(unsupported.to_string()))?;
     if let Some(verb) = containers::Verb::of(request.method(), &target.parts) {
         return containers::answer(verb, &containers, request, target).await;
     }
@@ -106,7 +120,13 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
         ));
     }
     containers.follow();
-    Ok(containers.engine().forward(request, target.whole).await?.map(Body::new))
+    let prunes_cache = request.method() == Method::POST && target.parts == ["build", "prune"];
+    let response = containers.engine().forward(request, target.whole).await?;
+    if prunes_cache && response.status() == StatusCode::NOT_FOUND {
+        // An engine without such a cache has nothing to take; `docker system prune` would stop here.
+        return Ok(reply::ok(&json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })));
+    }
+    Ok(response.map(Body::new))
 }
 
 /// Whether a request may name a volume in a way that is not rewritten: a service of a swarm, made or updated.

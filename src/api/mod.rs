@@ -10,6 +10,7 @@ mod distribution;
 mod elsewhere;
 pub mod error;
 mod extract;
+mod face;
 mod filters;
 mod form;
 mod go_json;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 use tokio_util::sync::CancellationToken;
 
+pub use self::face::Face;
 pub use self::system::{COMMIT, Facts, Listeners, Machine};
 use crate::containers::Containers;
 use crate::events::Bus;
@@ -52,6 +54,8 @@ pub struct Rooms {
     pub volumes: Volumes,
     /// The containers of the engine that runs them, if there is one.
     pub containers: Option<Containers>,
+    /// What that engine says of itself.
+    pub face: Face,
     /// What happens.
     pub events: Bus,
     /// What does not change.

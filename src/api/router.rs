@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 
 use super::error::Failure;
 use super::version::{self, ApiVersion};
-use super::{Rooms, elsewhere, plugins, route, system, volumes};
+use super::{Face, Rooms, elsewhere, plugins, route, system, volumes};
 use crate::metrics::{Requests, UNMATCHED};
 
 /// The path and query as the client wrote them, version and all, in a request's extensions: for forwarding.
@@ -34,8 +34,8 @@ struct AskedVersion(Option<String>);
 /// `/version`.
 const SERVER_NAME: HeaderValue =
     HeaderValue::from_static(concat!("Docker/", env!("CARGO_PKG_VERSION"), " (linux)"));
-const API_VERSION: HeaderName = HeaderName::from_static("api-version");
-const EXPERIMENTAL: HeaderName = HeaderName::from_static("docker-experimental");
+pub(super) const API_VERSION: HeaderName = HeaderName::from_static("api-version");
+pub(super) const EXPERIMENTAL: HeaderName = HeaderName::from_static("docker-experimental");
 const OS_TYPE: HeaderName = HeaderName::from_static("ostype");
 
 /// Every route we answer; paths are without their version.
@@ -57,10 +57,11 @@ fn table(rooms: Rooms, requests: Arc<Requests>) -> Router {
         .route("/volumes/create", volume().post(volumes::create))
         .route("/volumes/prune", volume().post(volumes::prune));
     let unmatched = Arc::clone(&requests);
+    let gate_of = (requests, rooms.face.clone());
     elsewhere::routes(ours)
         .fallback(|| async move { not_ours(&unmatched, Failure::page_not_found()) })
         .method_not_allowed_fallback(|| async { Failure::page_not_found() })
-        .route_layer(from_fn_with_state(requests, gate))
+        .route_layer(from_fn_with_state(gate_of, gate))
         .with_state(rooms)
 }
 
@@ -74,13 +75,15 @@ fn volume() -> MethodRouter<Rooms> {
 pub struct Api {
     router: Router,
     requests: Arc<Requests>,
+    face: Face,
 }
 
 impl Api {
     /// The API on top of these rooms.
     pub fn new(rooms: Rooms) -> Self {
         let requests = Arc::new(Requests::new(route::templates()));
-        Self { router: table(rooms, Arc::clone(&requests)), requests }
+        let face = rooms.face.clone();
+        Self { router: table(rooms, Arc::clone(&requests)), requests, face }
     }
 
     /// How many requests were answered.
@@ -99,22 +102,22 @@ impl tower::Service<Request> for Api {
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let Self { router, requests } = self.clone();
+        let Self { router, requests, face } = self.clone();
         Box::pin(async move {
             let mut response = answer(router, &requests, request).await;
-            stamp(response.headers_mut());
+            stamp(response.headers_mut(), &face);
             Ok(response)
         })
     }
 }
 
 async fn answer(router: Router, requests: &Requests, mut request: Request) -> Response {
-    // dockerd answers OPTIONS anywhere, and HEAD only where a route has it, which is here.
+    // dockerd answers OPTIONS anywhere, and HEAD only where a route has it: here, or at the engine.
     if request.method() == Method::OPTIONS {
         return not_ours(requests, StatusCode::OK);
     }
     let (asked, rest) = version::split(request.uri().path());
-    if request.method() == Method::HEAD && rest != "/_ping" {
+    if request.method() == Method::HEAD && rest != "/_ping" && !elsewhere::has(rest) {
         return not_ours(requests, Failure::page_not_found());
     }
     let asked = AskedVersion(asked.map(str::to_owned));
@@ -142,19 +145,23 @@ fn not_ours(requests: &Requests, answer: impl IntoResponse) -> Response {
 }
 
 /// Passes a request for a known route on, and counts the answer.
-async fn gate(State(requests): State<Arc<Requests>>, request: Request, next: Next) -> Response {
+async fn gate(
+    State((requests, face)): State<(Arc<Requests>, Face)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let matched = matched.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
     let template = route::template(matched, request.method(), request.uri().path());
-    let response = versioned(request, next).await;
+    let response = versioned(&face, request, next).await;
     requests.answered(template, response.status().as_u16());
     response
 }
 
-/// Lets a request through if its version is one of ours.
-async fn versioned(mut request: Request, next: Next) -> Response {
+/// Lets a request through if its version is one that is announced.
+async fn versioned(face: &Face, mut request: Request, next: Next) -> Response {
     let asked = request.extensions_mut().remove::<AskedVersion>().and_then(|AskedVersion(asked)| asked);
-    match ApiVersion::check(asked.as_deref()) {
+    match ApiVersion::check(asked.as_deref(), face.now().highest) {
         Ok(version) => {
             request.extensions_mut().insert(version);
             next.run(request).await
@@ -171,13 +178,14 @@ async fn versioned(mut request: Request, next: Next) -> Response {
 }
 
 /// The headers of every answer.
-fn stamp(headers: &mut HeaderMap) {
+fn stamp(headers: &mut HeaderMap, face: &Face) {
     // axum's, beside its 405; dockerd says 404 and nothing of methods.
     headers.remove(ALLOW);
     headers.insert(SERVER, SERVER_NAME);
-    if let Ok(version) = HeaderValue::try_from(version::MAX.to_string()) {
+    let said = face.now();
+    if let Ok(version) = HeaderValue::try_from(said.highest.to_string()) {
         headers.insert(API_VERSION, version);
     }
     headers.insert(OS_TYPE, HeaderValue::from_static("linux"));
-    headers.insert(EXPERIMENTAL, HeaderValue::from_static("false"));
+    headers.insert(EXPERIMENTAL, said.experimental.clone());
 }

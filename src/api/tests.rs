@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::router::Api;
-use super::{Facts, Listeners, Machine, Rooms, VERSION};
+use super::{Face, Facts, Listeners, Machine, Rooms, VERSION};
 use crate::drivers::Drivers;
 use crate::events::{Bus, Event, Type};
 use crate::paths::{DataRoot, ExecRoot};
@@ -79,6 +79,7 @@ impl Stage {
             hosts: Arc::default(),
             volumes,
             containers: None,
+            face: Face::default(),
             events,
             facts: Arc::new(facts),
             listeners: Listeners::default(),

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::error::{Failure, Result};
 
-/// The highest version we answer.
+/// The highest version we answer; in front of an engine that answers less, its own is the highest (`face`).
 pub const MAX: ApiVersion = ApiVersion { major: 1, minor: 51 };
 /// The lowest version we answer.
 pub const MIN: ApiVersion = ApiVersion { major: 1, minor: 24 };
@@ -26,22 +26,34 @@ impl ApiVersion {
         Self { major: 1, minor }
     }
 
-    /// Takes what [`split`] found; nothing asks for [`MAX`].
+    /// Takes what [`split`] found; nothing asks for the highest that is announced.
     ///
     /// # Errors
-    /// [`Unsupported`] outside [`MIN`] to [`MAX`].
-    pub fn check(asked: Option<&str>) -> std::result::Result<Self, Unsupported> {
-        let Some(asked) = asked else { return Ok(MAX) };
+    /// [`Unsupported`] outside [`MIN`] to `highest`.
+    pub fn check(asked: Option<&str>, highest: Self) -> std::result::Result<Self, Unsupported> {
+        let Some(asked) = asked else { return Ok(highest) };
         let unsupported = |limit| Unsupported { asked: asked.to_owned(), limit };
         let numbers = numbers(asked);
         if compare(&numbers, MIN) == Ordering::Less {
             return Err(unsupported(Limit::TooOld));
         }
-        if compare(&numbers, MAX) == Ordering::Greater {
-            return Err(unsupported(Limit::TooNew));
+        if compare(&numbers, highest) == Ordering::Greater {
+            return Err(unsupported(Limit::TooNew(highest)));
         }
         let number = |place: usize| numbers.get(place).copied().unwrap_or(0);
         Ok(Self { major: number(0), minor: number(1) })
+    }
+
+    /// Reads what an engine says of itself; none when that is no version.
+    pub fn told(text: &str) -> Option<Self> {
+        let (major, minor) = text.split_once('.')?;
+        Some(Self { major: major.parse().ok()?, minor: minor.parse().ok()? })
+    }
+
+    /// The highest version that both we and an engine of this version answer.
+    #[must_use]
+    pub fn with_engine(self) -> Self {
+        self.clamp(MIN, MAX)
     }
 
     /// Refuses a route that is younger than the version asked for.
@@ -106,7 +118,7 @@ pub struct Unsupported {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Limit {
     TooOld,
-    TooNew,
+    TooNew(ApiVersion),
 }
 
 impl Unsupported {
@@ -125,8 +137,8 @@ impl fmt::Display for Unsupported {
                 "client version {asked} is too old. Minimum supported API version is {MIN}, please upgrade your \
                  client to a newer version"
             ),
-            Limit::TooNew => {
-                write!(f, "client version {asked} is too new. Maximum supported API version is {MAX}")
+            Limit::TooNew(highest) => {
+                write!(f, "client version {asked} is too new. Maximum supported API version is {highest}")
             }
         }
     }
@@ -195,8 +207,26 @@ mod tests {
             ),
         ];
         for (asked, expected) in table {
-            let checked = ApiVersion::check(asked).map_err(|unsupported| unsupported.to_string());
+            let checked = ApiVersion::check(asked, MAX).map_err(|unsupported| unsupported.to_string());
             assert_eq!(checked, expected.map_err(str::to_owned), "{asked:?}");
         }
+    }
+
+    #[test]
+    fn in_front_of_an_engine_the_lower_version_counts() {
+        for (told, expected) in [
+            ("1.41", Some(ApiVersion::v1(41))),
+            ("1.56", Some(MAX)),
+            ("1.12", Some(MIN)),
+            ("2.0", Some(MAX)),
+            ("", None),
+            ("1", None),
+            ("new", None),
+        ] {
+            assert_eq!(ApiVersion::told(told).map(ApiVersion::with_engine), expected, "{told:?}");
+        }
+        let refused = ApiVersion::check(Some("1.42"), ApiVersion::v1(41)).unwrap_err().to_string();
+        assert_eq!(refused, "client version 1.42 is too new. Maximum supported API version is 1.41");
+        assert_eq!(ApiVersion::check(None, ApiVersion::v1(41)), Ok(ApiVersion::v1(41)));
     }
 }

@@ -22,7 +22,7 @@ use self::pidfile::Pidfile;
 use self::publishing::Publishing;
 pub use self::signals::signals;
 use crate::api::router::Api;
-use crate::api::{COMMIT, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
+use crate::api::{COMMIT, Face, Facts, Listeners as EventListeners, Machine, Rooms, VERSION};
 use crate::config::{self, Config, DriverCall, DriverTimeouts, Host, Level, Program};
 use crate::containers::{self, Containers};
 use crate::drivers::{Deadlines, Drivers};
@@ -107,6 +107,10 @@ impl App {
             plugins: plugins.clone(),
             hosts,
             volumes: volumes.clone(),
+            face: containers
+                .as_ref()
+                .map(|containers| Face::of(containers.engine().clone()))
+                .unwrap_or_default(),
             containers: containers.clone(),
             events,
             facts: Arc::new(facts(&config, &own, id, listeners.addresses())),

@@ -1,6 +1,6 @@
 //! What can go wrong between us and the engine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Classified, Kind};
 
@@ -22,6 +22,12 @@ pub enum Error {
          name its socket with --engine unix://PATH; plugins and volumes work without"
     )]
     Nowhere,
+    /// It has not answered in time what every engine answers at once.
+    #[error("the engine that runs containers{} does not answer", on(socket.as_deref()))]
+    Silent {
+        /// Its socket, if one was found.
+        socket: Option<PathBuf>,
+    },
     /// The connection broke, or what came was no HTTP.
     #[error("the connection to the engine that runs containers broke")]
     Broken(#[source] hyper::Error),
@@ -44,10 +50,17 @@ pub enum Error {
     Departed,
 }
 
+/// Where it listens, for a message.
+fn on(socket: Option<&Path>) -> String {
+    socket.map_or_else(String::new, |socket| format!(" and listens on {}", socket.display()))
+}
+
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Absent { .. } | Self::Nowhere | Self::Broken(_) | Self::Departed => Kind::Unavailable,
+            Self::Absent { .. } | Self::Nowhere | Self::Silent { .. } | Self::Broken(_) | Self::Departed => {
+                Kind::Unavailable
+            }
             Self::Answer(_) | Self::Refused { .. } => Kind::Internal,
             Self::Target(_) => Kind::Invalid,
         }

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tokio::net::UnixStream;
 
@@ -19,10 +20,22 @@ pub(super) enum Place {
     /// There, and nowhere else.
     At(PathBuf),
     /// On one of the well-known sockets that is none of these.
-    Anywhere { own: Vec<PathBuf> },
+    Anywhere {
+        own: Vec<PathBuf>,
+        /// Where one was found last.
+        found: Mutex<Option<PathBuf>>,
+    },
 }
 
 impl Place {
+    /// The socket that was said, or the first on which somebody listened last time.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        match self {
+            Self::At(socket) => Some(socket.clone()),
+            Self::Anywhere { found, .. } => found.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     /// A connection to the engine.
     ///
     /// # Errors
@@ -32,9 +45,10 @@ impl Place {
             Self::At(socket) => {
                 connect(socket).await.map_err(|source| Error::Absent { socket: socket.clone(), source })
             }
-            Self::Anywhere { own } => {
+            Self::Anywhere { own, found } => {
                 for socket in WELL_KNOWN.iter().map(Path::new).filter(|socket| !is_own(socket, own)) {
                     if let Ok(stream) = connect(socket).await {
+                        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket.to_owned());
                         return Ok(stream);
                     }
                 }

@@ -16,12 +16,13 @@ mod find;
 mod forward;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
@@ -60,7 +61,7 @@ impl Engine {
     /// Whichever listens on the first of [`WELL_KNOWN`] that somebody listens on; looked for at each request. `own` are
     /// our own sockets, which are none.
     pub fn anywhere(own: Vec<PathBuf>) -> Self {
-        Self(Arc::new(Place::Anywhere { own }))
+        Self(Arc::new(Place::Anywhere { own, found: Mutex::default() }))
     }
 
     /// Asks for something, and reads the answer whole. `body` is JSON, or nothing.
@@ -79,6 +80,25 @@ impl Engine {
         let body = Limited::new(response.into_body(), ANSWER_MAX_BYTES).collect().await;
         let body = body.map_err(Error::Answer)?.to_bytes();
         Ok(Answer { status, body })
+    }
+
+    /// The headers of the engine's answer to something that has nothing else to say.
+    ///
+    /// # Errors
+    /// Nobody listens, the connection broke, or the engine refuses.
+    pub async fn headers(&self, target: &str) -> Result<HeaderMap> {
+        let request = Request::get(target).header(header::HOST, HOST);
+        let request = request.body(Full::<Bytes>::default()).map_err(Error::Target)?;
+        let response = self.send(request).await?;
+        match response.status() {
+            StatusCode::OK => Ok(response.into_parts().0.headers),
+            status => Err(Error::Refused { what: target.to_owned(), status: status.as_u16() }),
+        }
+    }
+
+    /// Where the engine listens, as far as is known.
+    pub fn socket(&self) -> Option<PathBuf> {
+        self.0.socket()
     }
 
     /// Asks for a stream that goes on: its body, as it comes.

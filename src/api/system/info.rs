@@ -1,6 +1,6 @@
 //! `GET /info`: what `docker info` prints about the server.
 //!
-//! All of Docker's fields are there, with zeros where they tell of containers and images, which we do not have.
+//! All of Docker's fields are there, with zeros where they tell of containers and images, which only an engine has.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,10 +11,12 @@ use axum::http::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::Facts;
-use crate::api::error::Result;
+use super::{Facts, together};
+use crate::api::error::{Failure, Result};
 use crate::api::version::ApiVersion;
 use crate::api::{Rooms, VERSION, plugins, reply};
+use crate::engine;
+use crate::error::{Kind, chain};
 use crate::registry::{DOCKER_IO, Hosts};
 
 /// Docker's `Info`, as far as there is something to tell; the rest is in [`zeros`].
@@ -66,9 +68,26 @@ const UNKNOWN_COMMIT: &str = "N/A";
 
 /// `GET /info`
 pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion) -> Result<Response<Body>> {
+    let engine = rooms.face.ask(version, "/info").await;
+    let mut own = own(&rooms, version)?;
+    Ok(reply::ok(&match engine {
+        Some(Ok(engine)) => together::info(own, engine),
+        // Nobody has said that there must be one.
+        Some(Err(engine::Error::Nowhere)) | None => own,
+        Some(Err(error)) => {
+            if let Some(warnings) = own["Warnings"].as_array_mut() {
+                warnings.push(format!("WARNING: {}", chain(&error)).into());
+            }
+            own
+        }
+    }))
+}
+
+/// What we say of ourselves.
+fn own(rooms: &Rooms, version: ApiVersion) -> Result<Value> {
     let facts = &rooms.facts;
     let machine = &facts.machine;
-    let mut volume = plugins::enabled_volume_drivers(&rooms);
+    let mut volume = plugins::enabled_volume_drivers(rooms);
     // As dockerd, those that were used, or listed, and not those that might be found.
     volume.extend(rooms.volumes.legacy_drivers());
     volume.push("local".to_owned());
@@ -113,7 +132,7 @@ pub(in crate::api) async fn info(State(rooms): State<Rooms>, version: ApiVersion
         warnings: warnings(facts),
         zeros: zeros(version),
     };
-    Ok(reply::ok(&info))
+    serde_json::to_value(&info).map_err(|error| Failure::new(Kind::Internal, error.to_string()))
 }
 
 /// What tells of containers, images and limits for them; and what we have no setting for.

@@ -5,6 +5,7 @@ mod events;
 mod facts;
 mod info;
 mod ping;
+mod together;
 mod usage;
 mod version;
 

@@ -1,14 +1,17 @@
-//! `GET /system/df`: what volumes take on disk. Images, containers and build cache are always empty here.
+//! `GET /system/df`: what volumes take on disk. Images, containers and build cache are the engine's, or there are none.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
 use serde::Serialize;
 
+use super::together;
 use crate::api::error::{Failure, Result};
 use crate::api::form::Form;
 use crate::api::version::ApiVersion;
 use crate::api::{Rooms, reply, volumes};
+use crate::engine;
+use crate::error::Kind;
 
 /// Docker's disk usage as it was until API 1.51. What was not asked for is absent.
 #[derive(Debug, Serialize)]
@@ -32,6 +35,18 @@ enum Object {
     Container,
     Volume,
     BuildCache,
+}
+
+impl Object {
+    /// The engine's word for it in a request, and the field of its answer; none for what is ours.
+    fn of_engine(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Image => Some(("image", "Images")),
+            Self::Container => Some(("container", "Containers")),
+            Self::BuildCache => Some(("build-cache", "BuildCache")),
+            Self::Volume => None,
+        }
+    }
 }
 
 /// Reads `type`, which is known since API 1.42; without it everything is wanted.
@@ -59,13 +74,31 @@ pub(in crate::api) async fn usage(
     let wanted = wanted(&form, version)?;
     let empty_if = |object| wanted.contains(&object).then_some([]);
     let volumes = if wanted.contains(&Object::Volume) { Some(volumes::usage(&rooms).await?) } else { None };
-    Ok(reply::ok(&Usage {
+    let own = Usage {
         layers_size: 0,
         images: empty_if(Object::Image),
         containers: empty_if(Object::Container),
         volumes,
         build_cache: empty_if(Object::BuildCache),
-    }))
+    };
+    let of_engine: Vec<&str> =
+        wanted.iter().filter_map(|object| object.of_engine()).map(|(kind, _)| kind).collect();
+    if of_engine.is_empty() {
+        return Ok(reply::ok(&own));
+    }
+    let target = format!("/system/df?type={}", of_engine.join("&type="));
+    let mut engine = match rooms.face.ask_patiently(version, &target).await {
+        // Nobody has said that there must be one.
+        Some(Err(engine::Error::Nowhere)) | None => return Ok(reply::ok(&own)),
+        Some(answer) => answer?,
+    };
+    if let (Some(containers), Some(list)) = (&rooms.containers, engine.get_mut("Containers")) {
+        *list = containers.listed(list.take());
+    }
+    let own = serde_json::to_value(&own).map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
+    let is_wanted =
+        |field: &str| wanted.iter().any(|object| object.of_engine().is_some_and(|(_, of)| of == field));
+    Ok(reply::ok(&together::usage(own, engine, is_wanted)))
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
-//! `GET /version`: what `docker version` prints about the server.
-
-use std::sync::Arc;
+//! `GET /version`: what `docker version` prints about the server, and the engine behind it.
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
 use serde::Serialize;
+use serde_json::Value;
 
-use super::Facts;
-use crate::api::{VERSION, reply, version};
+use super::{Facts, together};
+use crate::api::error::{Failure, Result};
+use crate::api::version::{self, ApiVersion};
+use crate::api::{Rooms, VERSION, reply};
+use crate::error::{Kind, chain};
 
 /// Docker's `VersionResponse`; the fields after `components` are for clients from before there were components.
 #[derive(Debug, Serialize)]
@@ -72,10 +74,28 @@ const BUILT: &str = match option_env!("DOCKPLUG_BUILT") {
 const NO_GO: &str = "none (Rust)";
 
 /// `GET /version`
-pub(in crate::api) async fn version(State(facts): State<Arc<Facts>>) -> Response<Body> {
+pub(in crate::api) async fn version(
+    State(rooms): State<Rooms>,
+    version: ApiVersion,
+) -> Result<Response<Body>> {
+    let engine = rooms.face.ask(version, "/version").await;
+    let highest = rooms.face.now().highest;
+    let own = own(&rooms.facts, highest)?;
+    Ok(reply::ok(&match engine {
+        Some(Ok(engine)) => together::version(own, engine, highest),
+        Some(Err(error)) => {
+            tracing::debug!(error = chain(&error), "the engine does not tell its version");
+            own
+        }
+        None => own,
+    }))
+}
+
+/// What we say of ourselves.
+fn own(facts: &Facts, highest: ApiVersion) -> Result<Value> {
     let (arch, kernel) = (facts.machine.go_architecture(), facts.machine.kernel.as_str());
-    let (highest, lowest) = (version::MAX.to_string(), version::MIN.to_string());
-    reply::ok(&Answer {
+    let (highest, lowest) = (highest.to_string(), version::MIN.to_string());
+    let answer = Answer {
         platform: Platform { name: "Dockplug" },
         version: VERSION,
         api_version: highest.clone(),
@@ -101,5 +121,6 @@ pub(in crate::api) async fn version(State(facts): State<Arc<Facts>>) -> Response
         go_version: NO_GO,
         kernel_version: kernel,
         build_time: BUILT,
-    })
+    };
+    serde_json::to_value(&answer).map_err(|error| Failure::new(Kind::Internal, error.to_string()))
 }
