@@ -1,9 +1,12 @@
 //! One face: what a client is told of the two of us, us and the engine, is told as if by one daemon.
 
-use serde_json::json;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::support::daemon::Daemon;
 use crate::support::engine_world::{World, command};
+use crate::support::http::Connection;
+use crate::support::{process, until};
 
 #[test]
 fn the_version_is_the_lower_of_both() {
@@ -109,6 +112,159 @@ fn a_system_prune_takes_from_both() {
     assert!(said.contains("Deleted Volumes:") && said.contains("Total reclaimed space:"), "{said}");
     assert_eq!((docker.ok(&["images", "-q"]).lines().count(), world.volumes_of_podman()), (1, String::new()));
     assert_eq!(volumes(), 0, "with this version of the API, all that nobody uses");
-    docker.ok(&["system", "prune", "-a", "-f"]);
-    assert_eq!(docker.ok(&["images", "-q"]), "");
+}
+
+/// A stream of events that has begun.
+struct Events(Connection, String);
+
+impl Events {
+    fn listen(daemon: &Daemon, query: &str) -> Self {
+        let mut stream = daemon.http().open().unwrap();
+        stream.write(format!("GET /events{query} HTTP/1.1\r\nHost: d\r\n\r\n").as_bytes()).unwrap();
+        assert_eq!(stream.head().unwrap().0, 200);
+        Self(stream, String::new())
+    }
+
+    /// The next event, as its type, its action, and what it is about; none at the end.
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            if let Some((line, rest)) = self.1.split_once('\n') {
+                let event = serde_json::from_str(line).unwrap();
+                self.1 = rest.to_owned();
+                return Some(event);
+            }
+            self.1 += std::str::from_utf8(&self.0.chunk().unwrap()?).unwrap();
+        }
+    }
+
+    /// Everything up to an event of this type and action, in short.
+    fn up_to(&mut self, last: &str) -> Vec<String> {
+        let mut seen = Vec::new();
+        while seen.last().is_none_or(|seen| seen != last) {
+            seen.push(short(&self.next().expect("the stream goes on")));
+        }
+        seen
+    }
+}
+
+fn short(event: &Value) -> String {
+    format!("{} {}", event["Type"].as_str().unwrap(), event["Action"].as_str().unwrap())
+}
+
+#[test]
+fn events_of_both_are_told_as_they_come() {
+    let Some(world) = World::new() else { return };
+    let mut events = Events::listen(&world.daemon, "");
+    let filter = "?filters=%7B%22event%22%3A%5B%22die%22%2C%22mount%22%5D%7D";
+    let mut chosen = Events::listen(&world.daemon, filter);
+    // Of a volume of its own the engine may tell what it likes.
+    world.podman.ok(&["volume", "create", "its-own"]);
+    world.docker().ok(&["volume", "create", "data"]);
+    assert_eq!(events.up_to("volume create"), ["volume create"]);
+    world.run(&["-v", "data:/data", "--name", "one"], "exit 0");
+    let told = events.up_to("container die");
+    for expected in ["container create", "volume mount", "container start"] {
+        assert!(told.iter().any(|told| told == expected), "{expected} in {told:?}");
+    }
+    assert!(!told.contains(&"volume create".to_owned()), "{told:?}");
+    assert_eq!(chosen.up_to("container die"), ["volume mount", "container die"]);
+}
+
+#[test]
+fn the_past_of_both_is_in_the_order_of_time() {
+    let Some(world) = World::new() else { return };
+    let docker = world.docker();
+    docker.ok(&["volume", "create", "first"]);
+    world.run(&["--name", "one"], "exit 0");
+    docker.ok(&["volume", "create", "second"]);
+    docker.ok(&["rm", "one"]);
+    world.podman.ok(&["volume", "create", "its-own"]);
+    let until = world.daemon.http().look("/info")["SystemTime"].as_str().unwrap().to_owned();
+    docker.ok(&["volume", "create", "third"]);
+    let format = "{{.Type}} {{.Action}} {{.Actor.ID}} {{.TimeNano}}";
+    let told = docker.ok(&["events", "--since", "1", "--until", &until, "--format", format]);
+    let words: Vec<Vec<&str>> = told.lines().map(|line| line.split(' ').collect()).collect();
+    let times: Vec<i64> = words.iter().map(|words| words[3].parse().unwrap()).collect();
+    assert!(times.is_sorted(), "{told}");
+    let place = |kind: &str, action: &str, id: &str| {
+        let found =
+            words.iter().position(|w| w[0] == kind && w[1] == action && (id.is_empty() || w[2] == id));
+        found.unwrap_or_else(|| panic!("no {kind} {action} {id} in {told}"))
+    };
+    let order = [
+        place("volume", "create", "first"),
+        place("container", "create", ""),
+        place("container", "start", ""),
+        place("container", "die", ""),
+        place("volume", "create", "second"),
+        place("container", "remove", ""),
+    ];
+    assert!(order.is_sorted(), "{told}");
+    assert!(!told.contains("its-own") && !told.contains("third"), "{told}");
+    let died = docker.ok(&[
+        "events",
+        "--since",
+        "1",
+        "--until",
+        &until,
+        "--filter",
+        "event=die",
+        "--filter",
+        "container=one",
+    ]);
+    assert_eq!(died.lines().count(), 1, "{died}");
+    assert!(died.contains(" container die "), "{died}");
+}
+
+#[test]
+fn an_engine_that_restarts_is_missed_and_found_again() {
+    let Some(mut world) = World::new() else { return };
+    let (docker, http) = (world.docker(), world.daemon.http());
+    world.daemon.run("tiny", &world.daemon.tiny());
+    let mut events =
+        Events::listen(&world.daemon, "?filters=%7B%22event%22%3A%5B%22die%22%2C%22create%22%5D%7D");
+    let before = docker.ok(&command("create", &[], "exit 0"));
+    assert_eq!(events.up_to("container create"), ["container create"]);
+    world.kill_engine();
+
+    let refused = http.ask("GET", "/v1.41/containers/json");
+    assert_eq!(refused.status, 503);
+    assert!(refused.message().contains(world.address().trim_start_matches("unix://")), "{}", refused.text());
+    assert_eq!(http.ask("GET", "/_ping").header("Api-Version"), Some("1.41"), "as before");
+    let version = http.look("/version");
+    assert_eq!(
+        (&version["ApiVersion"], version["Components"].as_array().unwrap().len()),
+        (&json!("1.41"), 1)
+    );
+    let info = http.look("/info");
+    assert!(info["Warnings"][0].as_str().unwrap().contains("engine.sock"), "{info}");
+    assert_eq!(http.ask("GET", "/system/df").status, 503);
+    assert!(docker.ok(&["plugin", "ls"]).contains("tiny"));
+    docker.ok(&["volume", "create", "-d", "tiny", "data"]);
+    assert_eq!(docker.ok(&["volume", "ls", "-q"]), "data");
+    assert_eq!(events.up_to("volume create"), ["volume create"]);
+    // Something happens while nobody serves.
+    world.podman.shell(&["--name", "between"], "exit 0");
+
+    world.start_engine();
+    assert!(docker.ok(&["ps", "-aq", "--no-trunc"]).contains(&before));
+    assert_eq!(events.up_to("container die"), ["container create", "container die"], "what was missed");
+    assert_eq!(world.run(&["--rm", "-v", "data:/data"], "echo hello"), "hello");
+    assert_eq!(events.up_to("container die"), ["container create", "container die"]);
+}
+
+#[test]
+fn an_engine_that_hangs_keeps_nobody() {
+    let Some(world) = World::new() else { return };
+    let http = world.daemon.http();
+    http.look("/info");
+    process::send(world.engine_pid(), Signal::SIGSTOP);
+    // Also the first of these comes to an end; there is no other way for it to.
+    assert_eq!(http.ask("GET", "/_ping").header("Api-Version"), Some("1.41"));
+    let info = http.look("/info");
+    assert!(info["Warnings"][0].as_str().unwrap().contains("does not answer"), "{info}");
+    assert_eq!(http.look("/version")["ApiVersion"], "1.41");
+    assert_eq!(http.ask("GET", "/volumes").status, 200);
+    process::send(world.engine_pid(), Signal::SIGCONT);
+    until("the engine is heard again", || (http.look("/info")["Warnings"] == json!([])).then_some(()));
 }

@@ -105,6 +105,17 @@ impl Face {
         self.now()
     }
 
+    /// Asks the engine what it is, before it is asked for more.
+    ///
+    /// # Errors
+    /// There is none, or it is not there, or hangs.
+    pub(super) async fn awake(&self) -> Result<()> {
+        match &self.0 {
+            Some(inner) => inner.look().await,
+            None => Err(Error::Nowhere),
+        }
+    }
+
     /// The engine's answer, as JSON, to what has one on every engine; none without an engine.
     ///
     /// # Errors

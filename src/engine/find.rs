@@ -2,17 +2,24 @@
 //!
 //! It is looked for at each request, since an engine may come and go. A connection is the only proof that one is there.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::net::UnixStream;
 
 use super::{Error, Result};
+use crate::watch::{Change, Watch};
 
 /// Where engines listen that come with their own service, the most likely first.
 pub const WELL_KNOWN: [&str; 4] =
     ["/run/podman/podman.sock", "/var/run/podman/podman.sock", "/run/docker.sock", "/var/run/docker.sock"];
+
+/// The first pause before an engine that is away is looked for again; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// What was said of where it is.
 #[derive(Debug)]
@@ -33,6 +40,31 @@ impl Place {
         match self {
             Self::At(socket) => Some(socket.clone()),
             Self::Anywhere { found, .. } => found.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// Resolves when there is a connection to be had. The kernel tells of a socket's name in a directory that is watched;
+    /// of all else (a name that nobody listens on yet, another well-known socket) it tells nothing, so that is asked
+    /// again.
+    pub(super) async fn returns(&self) {
+        let directory = match self {
+            Self::At(socket) => socket.parent().and_then(|directory| File::open(directory).ok()),
+            Self::Anywhere { .. } => None,
+        };
+        // Before the first look.
+        let watch = directory.and_then(|directory| Watch::new(directory, Change::Name).ok());
+        let mut pause = PAUSE_MIN;
+        while self.connect().await.is_err() {
+            let appears = async {
+                match &watch {
+                    Some(watch) if watch.changed().await.is_ok() => {}
+                    _ => std::future::pending().await,
+                }
+            };
+            pause = match tokio::time::timeout(pause, appears).await {
+                Ok(()) => PAUSE_MIN,
+                Err(_elapsed) => PAUSE_MAX.min(pause * 2),
+            };
         }
     }
 

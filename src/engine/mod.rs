@@ -96,6 +96,11 @@ impl Engine {
         }
     }
 
+    /// Resolves when somebody listens, at once if so: for what goes on over an engine's restarts.
+    pub async fn returns(&self) {
+        self.0.returns().await;
+    }
+
     /// Where the engine listens, as far as is known.
     pub fn socket(&self) -> Option<PathBuf> {
         self.0.socket()
