@@ -20,6 +20,8 @@ mod driver_calls;
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod engine_auto;
+#[cfg(test)]
 mod engine_face;
 #[cfg(test)]
 mod events;

@@ -112,6 +112,11 @@ impl ExecRoot {
         self.0.join("containers")
     }
 
+    /// The socket of an engine that we start ourselves.
+    pub fn engine_socket(&self) -> PathBuf {
+        self.0.join("engine.sock")
+    }
+
     /// The parent of the running plugins' directories.
     pub fn plugins(&self) -> PathBuf {
         self.0.join("plugins")

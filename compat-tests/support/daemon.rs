@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -63,6 +64,7 @@ fn chosen_runtime() -> Option<String> {
 pub(crate) struct Daemon {
     program: Program,
     flags: Vec<String>,
+    environment: Vec<(&'static str, OsString)>,
     child: Option<Child>,
     place: TempDir,
 }
@@ -90,10 +92,20 @@ impl Daemon {
 
     /// Starts the named program.
     pub(crate) fn start_as(program: Program, flags: &[&str]) -> Self {
+        Self::start_in(program, flags, Vec::new())
+    }
+
+    /// The same as [`Daemon::ours_with`], with these variables in its environment.
+    pub(crate) fn ours_in(flags: &[&str], environment: Vec<(&'static str, OsString)>) -> Option<Self> {
+        (Program::chosen() == Program::Dockplugd)
+            .then(|| Self::start_in(Program::Dockplugd, flags, environment))
+    }
+
+    fn start_in(program: Program, flags: &[&str], environment: Vec<(&'static str, OsString)>) -> Self {
         let place = tempfile::Builder::new().prefix("compat").tempdir().unwrap();
         fs::create_dir(place.path().join("record")).unwrap();
         let flags = flags.iter().map(ToString::to_string).collect();
-        let mut daemon = Self { program, flags, child: None, place };
+        let mut daemon = Self { program, flags, environment, child: None, place };
         daemon.launch();
         daemon
     }
@@ -125,6 +137,7 @@ impl Daemon {
             }
         }
         command.args(&self.flags).env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.child = Some(
             command.spawn().unwrap_or_else(|e| panic!("starting {}: {e}", self.program.path().display())),
@@ -137,6 +150,11 @@ impl Daemon {
             let answer = self.http().open().ok()?.exchange("GET", ping).ok()?;
             (answer.status == 200).then_some(())
         });
+    }
+
+    /// The flags from its next start on, in place of those it has.
+    pub(crate) fn set_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().map(ToString::to_string).collect();
     }
 
     /// SIGKILL: as if the power went, for the daemon alone.

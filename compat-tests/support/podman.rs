@@ -2,7 +2,9 @@
 //!
 //! Containers run from an image with a static busybox and nothing else, and without a network.
 
+use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -83,6 +85,22 @@ impl Podman {
         command.env("CONTAINERS_CONF", self.place.join("containers.conf")).env("HOME", &self.place);
         command.env("PATH", process::search_path()).env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
         command
+    }
+
+    /// A program `podman` in the directory `bin` of its place, which is the real one with this one's storage; and the
+    /// variables that point to its configuration.
+    pub(crate) fn as_program(&self) -> (PathBuf, Vec<(&'static str, OsString)>) {
+        let command = self.command(&[]);
+        let words: Vec<String> =
+            command.get_args().map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+        let program = Path::new(command.get_program()).display();
+        let directory = self.place.join("bin");
+        fs::create_dir_all(&directory).unwrap();
+        let script = format!("#!/bin/sh\nexec '{program}' {} \"$@\"\n", words.join(" "));
+        fs::write(directory.join("podman"), script).unwrap();
+        fs::set_permissions(directory.join("podman"), fs::Permissions::from_mode(0o755)).unwrap();
+        let configuration = self.place.join("containers.conf").into_os_string();
+        (directory, vec![("CONTAINERS_CONF", configuration), ("HOME", self.place.clone().into_os_string())])
     }
 
     /// Its service, answering on the socket `engine.sock` in its place.

@@ -148,6 +148,8 @@ impl Inner {
         if self.hangs.load(Ordering::Relaxed) {
             return Err(self.silent());
         }
+        // An engine that we start has a deadline of its own.
+        self.engine.wake().await?;
         let inner = Arc::clone(self);
         let mut asking = tokio::spawn(async move { inner.learn().await });
         if let Ok(ended) = tokio::time::timeout(PATIENCE, &mut asking).await {

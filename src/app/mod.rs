@@ -56,6 +56,7 @@ pub struct App {
     metrics: Option<Server>,
     publishing: Option<Publishing>,
     plugins: Plugins,
+    engine: Option<Engine>,
     _pidfile: Pidfile,
 }
 
@@ -132,11 +133,16 @@ impl App {
         let server = Server::start(listeners, &api, rooms.closing);
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
+        let engine = containers.as_ref().map(|containers| containers.engine().clone());
         if let Some(containers) = containers {
             containers.follow();
         }
+        if config.engine != config::Engine::Auto {
+            let left_over = config.exec_root.engine_socket();
+            tokio::spawn(async move { Engine::end_left_over(&left_over).await });
+        }
         plugins.restore();
-        Ok(Self { config, server, metrics, publishing, plugins, _pidfile: pidfile })
+        Ok(Self { config, server, metrics, publishing, plugins, engine, _pidfile: pidfile })
     }
 
     /// Serves until the first of the `signals`, drains until all requests have ended, the deadline has passed or a
@@ -163,6 +169,9 @@ impl App {
                 tracing::warn!("requests were still running at the deadline");
             }
             self.plugins.shutdown().await;
+            if let Some(engine) = self.engine {
+                engine.end().await;
+            }
         };
         tokio::select! {
             () = ending => {}
@@ -244,7 +253,11 @@ fn engine(config: &Config) -> Option<Engine> {
                 Host::Unix(path) => Some(path.clone()),
                 Host::Tcp(_) | Host::Fd(_) => None,
             });
-            Some(Engine::anywhere(own.collect()))
+            Some(Engine::anywhere(
+                own.collect(),
+                config.exec_root.engine_socket(),
+                config.search_path.clone(),
+            ))
         }
     }
 }

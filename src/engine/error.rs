@@ -16,12 +16,22 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
-    /// Nobody listens on any well-known socket.
+    /// Nobody listens on any well-known socket, and there is no podman to start.
     #[error(
         "this needs an engine that runs containers, and none was found: start one (as `podman system service` does), or \
          name its socket with --engine unix://PATH; plugins and volumes work without"
     )]
     Nowhere,
+    /// The one that we would start does not start, or does not stay.
+    #[error(
+        "{program}, which runs containers, was started and does not serve: {why}; plugins and volumes work without"
+    )]
+    Start {
+        /// The program.
+        program: &'static str,
+        /// Its last words, or what became of it.
+        why: String,
+    },
     /// It has not answered in time what every engine answers at once.
     #[error("the engine that runs containers{} does not answer", on(socket.as_deref()))]
     Silent {
@@ -58,9 +68,12 @@ fn on(socket: Option<&Path>) -> String {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Absent { .. } | Self::Nowhere | Self::Silent { .. } | Self::Broken(_) | Self::Departed => {
-                Kind::Unavailable
-            }
+            Self::Absent { .. }
+            | Self::Nowhere
+            | Self::Start { .. }
+            | Self::Silent { .. }
+            | Self::Broken(_)
+            | Self::Departed => Kind::Unavailable,
             Self::Answer(_) | Self::Refused { .. } => Kind::Internal,
             Self::Target(_) => Kind::Invalid,
         }

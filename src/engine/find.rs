@@ -1,4 +1,5 @@
-//! Where the engine listens: where the user says, or on the first well-known socket that somebody listens on.
+//! Where the engine listens: where the user says, or on the first well-known socket that somebody listens on, or where we
+//! start one.
 //!
 //! It is looked for at each request, since an engine may come and go. A connection is the only proof that one is there.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use tokio::net::UnixStream;
 
+use super::service::Service;
 use super::{Error, Result};
 use crate::watch::{Change, Watch};
 
@@ -29,6 +31,8 @@ pub(super) enum Place {
     /// On one of the well-known sockets that is none of these.
     Anywhere {
         own: Vec<PathBuf>,
+        /// What is started when there is none.
+        service: Service,
         /// Where one was found last.
         found: Mutex<Option<PathBuf>>,
     },
@@ -43,55 +47,89 @@ impl Place {
         }
     }
 
-    /// Resolves when there is a connection to be had. The kernel tells of a socket's name in a directory that is watched;
-    /// of all else (a name that nobody listens on yet, another well-known socket) it tells nothing, so that is asked
-    /// again.
+    /// Resolves when there is a connection to be had.
     pub(super) async fn returns(&self) {
-        let directory = match self {
-            Self::At(socket) => socket.parent().and_then(|directory| File::open(directory).ok()),
-            Self::Anywhere { .. } => None,
-        };
-        // Before the first look.
-        let watch = directory.and_then(|directory| Watch::new(directory, Change::Name).ok());
-        let mut pause = PAUSE_MIN;
+        if let Self::At(socket) = self {
+            drop(appears(socket).await);
+            return;
+        }
+        let mut pace = Pace::new();
         while self.connect().await.is_err() {
-            let appears = async {
-                match &watch {
-                    Some(watch) if watch.changed().await.is_ok() => {}
-                    _ => std::future::pending().await,
-                }
-            };
-            pause = match tokio::time::timeout(pause, appears).await {
-                Ok(()) => PAUSE_MIN,
-                Err(_elapsed) => PAUSE_MAX.min(pause * 2),
-            };
+            pace.wait(std::future::pending()).await;
         }
     }
 
     /// A connection to the engine.
     ///
     /// # Errors
-    /// [`Error::Absent`], [`Error::Nowhere`].
+    /// [`Error::Absent`], [`Error::Nowhere`], [`Error::Start`].
     pub(super) async fn connect(&self) -> Result<UnixStream> {
         match self {
             Self::At(socket) => {
                 connect(socket).await.map_err(|source| Error::Absent { socket: socket.clone(), source })
             }
-            Self::Anywhere { own, found } => {
+            Self::Anywhere { own, found, service } => {
+                let note = |socket: &Path| {
+                    *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket.to_owned());
+                };
+                // Once it runs it is the engine: its containers are nowhere else.
+                if let Some(stream) = service.running().await {
+                    note(service.socket());
+                    return Ok(stream);
+                }
                 for socket in WELL_KNOWN.iter().map(Path::new).filter(|socket| !is_own(socket, own)) {
                     if let Ok(stream) = connect(socket).await {
-                        *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(socket.to_owned());
+                        note(socket);
                         return Ok(stream);
                     }
                 }
-                Err(Error::Nowhere)
+                service.start().await.inspect(|_| note(service.socket()))
             }
         }
     }
 }
 
-async fn connect(socket: &Path) -> io::Result<UnixStream> {
+/// A connection to a socket.
+pub(super) async fn connect(socket: &Path) -> io::Result<UnixStream> {
     UnixStream::connect(socket).await
+}
+
+/// A connection to a socket, as soon as somebody listens. The kernel tells of a name in a directory that is watched; of a
+/// name that nobody listens on yet it tells nothing, so that is asked again.
+pub(super) async fn appears(socket: &Path) -> UnixStream {
+    let directory = socket.parent().and_then(|directory| File::open(directory).ok());
+    // Before the first look.
+    let watch = directory.and_then(|directory| Watch::new(directory, Change::Name).ok());
+    let mut pace = Pace::new();
+    loop {
+        if let Ok(stream) = connect(socket).await {
+            return stream;
+        }
+        let changes = async {
+            match &watch {
+                Some(watch) if watch.changed().await.is_ok() => {}
+                _ => std::future::pending().await,
+            }
+        };
+        pace.wait(changes).await;
+    }
+}
+
+/// The pauses of whoever looks again.
+struct Pace(Duration);
+
+impl Pace {
+    fn new() -> Self {
+        Self(PAUSE_MIN)
+    }
+
+    /// Waits for the event, or until the pause is over; the next one is longer.
+    async fn wait(&mut self, event: impl Future<Output = ()>) {
+        self.0 = match tokio::time::timeout(self.0, event).await {
+            Ok(()) => PAUSE_MIN,
+            Err(_elapsed) => PAUSE_MAX.min(self.0 * 2),
+        };
+    }
 }
 
 /// Whether a socket is one of ours, by whatever path: we would answer ourselves for ever.

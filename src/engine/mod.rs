@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! find      where it listens
+//! service   one that we start ourselves
 //! forward   a request goes there and its answer comes back, streams and upgrades included
 //! departed  whoever asked has gone: then the engine is let go too
 //! ```
@@ -14,8 +15,10 @@ mod departed;
 mod error;
 mod find;
 mod forward;
+mod service;
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -30,6 +33,7 @@ pub use departed::Departed;
 pub use error::Error;
 use find::Place;
 pub use find::WELL_KNOWN;
+use service::Service;
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -59,9 +63,14 @@ impl Engine {
     }
 
     /// Whichever listens on the first of [`WELL_KNOWN`] that somebody listens on; looked for at each request. `own` are
-    /// our own sockets, which are none.
-    pub fn anywhere(own: Vec<PathBuf>) -> Self {
-        Self(Arc::new(Place::Anywhere { own, found: Mutex::default() }))
+    /// our own sockets, which are none. When nobody does, podman is started, if it is on the search path: on the socket
+    /// `private`, in a directory that is ours alone.
+    pub fn anywhere(own: Vec<PathBuf>, private: PathBuf, search_path: OsString) -> Self {
+        Self(Arc::new(Place::Anywhere {
+            own,
+            service: Service::new(private, search_path),
+            found: Mutex::default(),
+        }))
     }
 
     /// Asks for something, and reads the answer whole. `body` is JSON, or nothing.
@@ -99,6 +108,31 @@ impl Engine {
     /// Resolves when somebody listens, at once if so: for what goes on over an engine's restarts.
     pub async fn returns(&self) {
         self.0.returns().await;
+    }
+
+    /// Starts the engine, if it is one that we start and none runs.
+    ///
+    /// # Errors
+    /// There is none, or it does not start.
+    pub async fn wake(&self) -> Result<()> {
+        match &*self.0 {
+            Place::At(_) => Ok(()),
+            anywhere @ Place::Anywhere { .. } => anywhere.connect().await.map(drop),
+        }
+    }
+
+    /// Ends the engine, if it is one that we started.
+    pub async fn end(&self) {
+        if let Place::Anywhere { service, .. } = &*self.0 {
+            service.end().await;
+        }
+    }
+
+    /// Ends the engine that an earlier daemon has started on its private socket, where none is wanted any more.
+    pub async fn end_left_over(private: &Path) {
+        if let Err(error) = service::end(private).await {
+            tracing::warn!(%error, "the engine of an earlier daemon does not end");
+        }
     }
 
     /// Where the engine listens, as far as is known.
