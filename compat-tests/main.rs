@@ -22,7 +22,11 @@ mod engine;
 #[cfg(test)]
 mod engine_auto;
 #[cfg(test)]
+mod engine_copy;
+#[cfg(test)]
 mod engine_face;
+#[cfg(test)]
+mod engine_life;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Response};
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::elsewhere::{Target, part_of_url};
@@ -21,9 +22,12 @@ use crate::engine::Answer;
 pub(super) enum Verb {
     /// `POST /containers/create`
     Create,
-    /// `POST /containers/{name}/start` and `/restart`; `/attach`, at which some engines set a container up; and
-    /// `/archive`, which looks into its volumes.
+    /// `POST /containers/{name}/start` and `/restart`; and `/attach`, at which some engines set a container up.
     Start(String),
+    /// `/containers/{name}/archive`, which looks into its volumes.
+    Visit(String),
+    /// `POST /containers/{name}/stop` and `/kill`.
+    Stop(String),
     /// `DELETE /containers/{name}`
     Remove(String),
     /// `GET /containers/{name}/json`
@@ -41,10 +45,13 @@ impl Verb {
         match (method.as_str(), parts.as_slice()) {
             ("POST", ["containers", "create"]) => Some(Self::Create),
             ("POST", ["containers", "prune"]) => Some(Self::Prune),
-            ("POST", ["containers", name, "start" | "restart" | "attach"])
-            | ("GET" | "HEAD" | "PUT", ["containers", name, "archive"]) => {
+            ("POST", ["containers", name, "start" | "restart" | "attach"]) => {
                 Some(Self::Start((*name).to_owned()))
             }
+            ("GET" | "HEAD" | "PUT", ["containers", name, "archive"]) => {
+                Some(Self::Visit((*name).to_owned()))
+            }
+            ("POST", ["containers", name, "stop" | "kill"]) => Some(Self::Stop((*name).to_owned())),
             ("DELETE", ["containers", name]) => Some(Self::Remove((*name).to_owned())),
             ("GET", ["containers", "json"]) => Some(Self::List),
             ("GET", ["containers", _, "json"]) => Some(Self::Inspect),
@@ -79,6 +86,28 @@ pub(super) async fn answer(
                 containers.after_start(starting, status).await;
             }
             Ok(response?.map(Body::new))
+        }
+        Verb::Visit(name) => {
+            let visit = containers.visit(&name).await?;
+            let response = engine.forward(request, target.whole).await?.map(Body::new);
+            // What the engine reads out of a volume comes with the body.
+            Ok(match visit {
+                Some(visit) => response.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let _until_the_end = &visit;
+                        frame
+                    }))
+                }),
+                None => response,
+            })
+        }
+        Verb::Stop(name) => {
+            let stopping = containers.before_stop(&name).await?;
+            let response = engine.forward(request, target.whole).await?;
+            if let Some(id) = stopping {
+                containers.after_stop(&id, response.status()).await?;
+            }
+            Ok(response.map(Body::new))
         }
         Verb::Remove(name) => {
             let id = containers.id_of(&name).await?;
@@ -181,13 +210,14 @@ mod tests {
         for verb_of in ["restart", "attach"] {
             assert_eq!(verb("POST", &format!("containers/x/{verb_of}")), Some(Verb::Start("x".into())));
         }
-        assert_eq!(verb("PUT", "containers/x/archive"), Some(Verb::Start("x".into())));
+        assert_eq!(verb("PUT", "containers/x/archive"), Some(Verb::Visit("x".into())));
+        assert_eq!(verb("POST", "containers/x/kill"), Some(Verb::Stop("x".into())));
         assert_eq!(verb("DELETE", "containers/x"), Some(Verb::Remove("x".into())));
         assert_eq!(verb("GET", "containers/x/json"), Some(Verb::Inspect));
         assert_eq!(verb("GET", "containers/json"), Some(Verb::List));
         assert_eq!(verb("POST", "containers/prune"), Some(Verb::Prune));
         for (method, path) in
-            [("GET", "containers/x/logs"), ("POST", "images/create"), ("POST", "containers/x/stop")]
+            [("GET", "containers/x/logs"), ("POST", "images/create"), ("POST", "containers/x/pause")]
         {
             assert_eq!(verb(method, path), None, "{method} {path}");
         }

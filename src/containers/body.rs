@@ -33,6 +33,10 @@ pub(super) struct Want {
     pub(super) destination: String,
     /// Whether the container may not write to it.
     pub(super) read_only: bool,
+    /// Whether it gets what the image has at its place, if it is empty.
+    pub(super) copies: bool,
+    /// The directory in it that is mounted; none for all of it.
+    pub(super) subpath: Option<String>,
 }
 
 /// Everything a request says of volumes.
@@ -207,17 +211,28 @@ fn read_bind(bind: &str) -> Result<Bind> {
     if source.starts_with('/') {
         return Ok(Bind::Host { destination });
     }
-    let mut read_only = false;
+    let (mut read_only, mut copies) = (false, true);
     for word in mode.split(',').filter(|word| !word.is_empty()) {
         match word {
             "ro" => read_only = true,
-            // Labels of SELinux are for binds of the engine; copying is the default.
-            "rw" | "z" | "Z" | "nocopy" | "copy" | "consistent" | "cached" | "delegated" => {}
+            "nocopy" => copies = false,
+            // Labels of SELinux are for binds of the engine.
+            "rw" | "z" | "Z" | "consistent" | "cached" | "delegated" => {}
             _ => return Err(invalid()),
         }
     }
     let name = (!source.is_empty()).then(|| source.to_owned());
-    Ok(Bind::Volume(Want { name, driver: None, options: None, labels: None, destination, read_only }))
+    let want = Want {
+        name,
+        driver: None,
+        options: None,
+        labels: None,
+        destination,
+        read_only,
+        copies,
+        subpath: None,
+    };
+    Ok(Bind::Volume(want))
 }
 
 /// A mount of the type `volume`.
@@ -225,11 +240,11 @@ fn read_mount(mut mount: Object, destination: String) -> Result<Want> {
     let name = take_text(&mut mount, "Source")?;
     let read_only = take_flag(&mut mount, "ReadOnly")?;
     let (mut driver, mut options, mut labels) = (None, None, None);
+    let (mut copies, mut subpath) = (true, None);
     if let Some(of) = object(&mut mount, "VolumeOptions")? {
         spell(of, &["NoCopy", "Labels", "DriverConfig", "Subpath"])?;
-        if take_text(of, "Subpath")?.is_some() {
-            return Err(Error::Subpath);
-        }
+        subpath = take_text(of, "Subpath")?;
+        copies = !take_flag(of, "NoCopy")?;
         labels = take_map(of, "Labels")?;
         if let Some(config) = object(of, "DriverConfig")? {
             spell(config, &["Name", "Options"])?;
@@ -237,7 +252,7 @@ fn read_mount(mut mount: Object, destination: String) -> Result<Want> {
             options = take_map(config, "Options")?;
         }
     }
-    Ok(Want { name, driver, options, labels, destination, read_only })
+    Ok(Want { name, driver, options, labels, destination, read_only, copies, subpath })
 }
 
 /// `CONTAINER[:ro|rw]`.

@@ -7,11 +7,12 @@ use hyper::{Method, StatusCode};
 use serde_json::Value;
 
 use super::body::{Asked, Body, Want, clean};
+use super::copy::Image;
 use super::{Containers, Error, Record, Result, Use};
 use crate::engine::Answer;
 use crate::error::chain;
 use crate::escape;
-use crate::volumes::{Create, LOCAL_DRIVER, Volume};
+use crate::volumes::{Create, Volume};
 
 impl Containers {
     /// Creates a container. `target` is what the client asked for; the answer is the engine's.
@@ -33,7 +34,7 @@ impl Containers {
         let mut asked = body.take()?;
         let auto_remove = asked.auto_remove;
         self.inherit(&mut asked, &mut body).await?;
-        self.of_image(&mut asked).await?;
+        let image = self.of_image(&mut asked).await?;
         let wants = every_want(asked);
         let token = token()?;
         let mut uses: Vec<Use> = Vec::with_capacity(wants.len());
@@ -53,13 +54,23 @@ impl Containers {
             body.bind(&used.source, &used.destination, used.read_only);
         }
         body.label(&token);
-        let mut record = Record { id: None, uses, written, auto_remove };
+        let mut record = Record { id: None, uses, written, auto_remove, is_stopped: false };
+        // Nobody who looks at the engine's list takes it for one that was not made.
+        let _making = self.making(&token);
         self.note(&token, record.clone()).await?;
+        if let Err(error) = self.fill(&token, &image, &record.uses).await {
+            self.abandon(&token, &record).await;
+            return Err(error);
+        }
         let answer = self.engine().ask(Method::POST, target, Some(body.bytes().into())).await;
         match answer.as_ref().map(created) {
             Ok(Some(id)) => {
                 record.id = Some(id);
                 self.note(&token, record).await?;
+                // Until it starts there is nothing there: an engine that starts it by itself fails, and writes nowhere.
+                if let Err(error) = self.0.places.remove(&token) {
+                    tracing::warn!(error = chain(&error), "the directories of a new container are left");
+                }
                 self.follow();
             }
             // Refused: there is no such container.
@@ -73,6 +84,7 @@ impl Containers {
     /// Makes a volume, or finds it, and says where the engine shall look for it.
     async fn provide(&self, token: &str, number: usize, want: Want) -> Result<Use> {
         let anonymous = want.name.is_none();
+        let copies = want.copies && want.subpath.is_none();
         let create = Create {
             name: want.name,
             driver: want.driver.unwrap_or_default(),
@@ -80,7 +92,7 @@ impl Containers {
             labels: want.labels,
         };
         let volume = self.0.volumes.create(create).await?;
-        let (source, is_bound) = self.source(token, number, &volume)?;
+        let (source, is_bound) = self.source(token, number, &volume, want.subpath.is_some())?;
         Ok(Use {
             volume: volume.name.clone(),
             driver: volume.driver.clone(),
@@ -88,14 +100,17 @@ impl Containers {
             read_only: want.read_only,
             anonymous,
             source,
+            subpath: want.subpath,
+            // As dockerd: a part of a volume gets nothing.
+            copies,
             is_bound,
         })
     }
 
-    /// A local volume is where it is, also when it is mounted there at its first use; a plugin's volume is bound to a
-    /// place of ours while it is used.
-    fn source(&self, token: &str, number: usize, volume: &Volume) -> Result<(String, bool)> {
-        if let (LOCAL_DRIVER, Some(mountpoint)) = (volume.driver.as_str(), &volume.mountpoint) {
+    /// A local volume that is a directory is where it is. What has to be mounted is bound to a place of ours while it is
+    /// used, and so is a part.
+    fn source(&self, token: &str, number: usize, volume: &Volume, is_part: bool) -> Result<(String, bool)> {
+        if let (false, true, Some(mountpoint)) = (is_part, volume.is_directory(), &volume.mountpoint) {
             return Ok((mountpoint.display().to_string(), false));
         }
         let place = self.0.places.path(token, number);
@@ -118,6 +133,8 @@ impl Containers {
                         labels: None,
                         destination: used.destination.clone(),
                         read_only: read_only || used.read_only,
+                        copies: false,
+                        subpath: used.subpath.clone(),
                     });
                 }
             }
@@ -133,19 +150,24 @@ impl Containers {
         Ok(())
     }
 
-    /// Adds the volumes that the image says it has. An image that is not there is the engine's to refuse.
-    async fn of_image(&self, asked: &mut Asked) -> Result<()> {
-        let Some(image) = asked.image.clone().filter(|image| !image.is_empty()) else { return Ok(()) };
+    /// Adds the volumes that the image says it has. Without the image no volume is made.
+    async fn of_image(&self, asked: &mut Asked) -> Result<Image> {
+        let Some(image) = asked.image.clone().filter(|image| !image.is_empty()) else {
+            return Ok(Image { id: String::new(), volumes: Vec::new() });
+        };
         let target = format!("/images/{}/json", escaped(&image));
         let answer = self.engine().ask(Method::GET, &target, None).await?;
-        if answer.status != StatusCode::OK {
-            return Ok(());
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Err(Error::NoSuchImage(tagged(&image))),
+            _ => return Err(Error::Nonsense { asked: target, expected: "an image" }),
         }
         let image = json(&target, &answer)?;
-        for place in image["Config"]["Volumes"].as_object().into_iter().flat_map(|places| places.keys()) {
-            asked.anonymous.push(clean(place)?);
-        }
-        Ok(())
+        let places = image["Config"]["Volumes"].as_object().into_iter().flat_map(|places| places.keys());
+        let volumes: Vec<String> = places.map(|place| clean(place)).collect::<Result<_>>()?;
+        asked.anonymous.extend(volumes.iter().cloned());
+        let id = image["Id"].as_str().unwrap_or_default().to_owned();
+        Ok(Image { id, volumes })
     }
 
     /// The container as the engine has it; none when it has none of that name.
@@ -156,7 +178,7 @@ impl Containers {
     }
 
     /// Forgets a container that was not made.
-    async fn abandon(&self, token: &str, record: &Record) {
+    pub(super) async fn abandon(&self, token: &str, record: &Record) {
         if let Err(error) = self.cross_out(token, record).await {
             tracing::warn!(error = chain(&error), "a container that was not made stays written down");
             return;
@@ -192,14 +214,22 @@ fn every_want(mut asked: Asked) -> Vec<Want> {
                 labels: None,
                 destination,
                 read_only: false,
+                copies: true,
+                subpath: None,
             });
         }
     }
     asked.wants
 }
 
+/// A name with its tag, as dockerd says which image is missing.
+fn tagged(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or_default();
+    if last.contains([':', '@']) { image.to_owned() } else { format!("{image}:latest") }
+}
+
 /// The id in the answer to a create that worked.
-fn created(answer: &Answer) -> Option<String> {
+pub(super) fn created(answer: &Answer) -> Option<String> {
     if answer.status != StatusCode::CREATED {
         return None;
     }
@@ -220,7 +250,7 @@ pub(super) fn escaped(name: &str) -> String {
     if goes_up { String::new() } else { escape::escaped(name, ":@/") }
 }
 
-fn token() -> Result<String> {
+pub(super) fn token() -> Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|_| Error::Random)?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))

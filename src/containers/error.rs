@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Classified, Kind};
-use crate::{engine, state, volumes};
+use crate::{engine, layer, state, volumes};
 
 /// Why something about a container was not done.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +37,46 @@ pub enum Error {
     /// What is mounted is of no kind that we know, and might be a volume.
     #[error("mount type {0:?} is unknown: expected bind, tmpfs, image or volume")]
     MountType(String),
-    /// A part of a volume.
-    #[error("a part of a volume (Subpath) cannot be mounted yet: mount the whole volume")]
-    Subpath,
+    /// A part of a volume leads out of it.
+    #[error("path concatenation escapes the base directory, base: {}, subpath: {subpath}", base.display())]
+    SubpathEscapes {
+        /// Where the volume is.
+        base: PathBuf,
+        /// What was asked for in it.
+        subpath: String,
+    },
+    /// A part of a volume is not there.
+    #[error("cannot access path {}", path.display())]
+    SubpathAbsent {
+        /// The part.
+        path: PathBuf,
+        /// What the kernel says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A volume would be mounted where the image has a file.
+    #[error("cannot mount volume over existing file, file exists {0}")]
+    OverFile(String),
+    /// The image is not there.
+    #[error("No such image: {0}")]
+    NoSuchImage(String),
+    /// The engine makes no container of an image, out of which a volume is to be filled.
+    #[error("what image {image} has cannot be copied to a volume: the engine says: {said}")]
+    NotShown {
+        /// The image's id.
+        image: String,
+        /// What the engine says.
+        said: String,
+    },
+    /// What an image has cannot be copied to a volume.
+    #[error("copying what the image has at {place} to a volume")]
+    Copy {
+        /// Where it is in the image.
+        place: String,
+        /// Why not.
+        #[source]
+        source: Box<layer::Error>,
+    },
     /// Another container's volumes are asked for by what is no container.
     #[error("invalid volumes-from {0:?}: expected CONTAINER, CONTAINER:ro or CONTAINER:rw")]
     VolumesFrom(String),
@@ -82,6 +119,12 @@ pub enum Error {
     },
 }
 
+impl Error {
+    pub(super) fn copying(place: &str, source: layer::Error) -> Self {
+        Self::Copy { place: place.to_owned(), source: Box::new(source) }
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -93,11 +136,15 @@ impl Classified for Error {
             | Self::Destination(_)
             | Self::MountType(_)
             | Self::VolumesFrom(_) => Kind::Invalid,
-            Self::Subpath => Kind::NotImplemented,
-            Self::NoSuchContainer(_) => Kind::NotFound,
-            Self::Nonsense { .. } | Self::Interrupted(_) | Self::Random | Self::Mount { .. } => {
-                Kind::Internal
-            }
+            Self::SubpathEscapes { .. } => Kind::Invalid,
+            Self::NoSuchContainer(_) | Self::NoSuchImage(_) | Self::SubpathAbsent { .. } => Kind::NotFound,
+            Self::Copy { source, .. } => source.kind(),
+            Self::Nonsense { .. }
+            | Self::Interrupted(_)
+            | Self::Random
+            | Self::OverFile(_)
+            | Self::NotShown { .. }
+            | Self::Mount { .. } => Kind::Internal,
             Self::Volume(error) => error.kind(),
             Self::Engine(error) => error.kind(),
             Self::State(error) => error.kind(),

@@ -72,9 +72,30 @@ impl Containers {
                     self.ended(&token, &id).await;
                 }
             }
+            // Some engines say so when a container will not be started again by its policy.
+            "stop" | "cleanup" => {
+                if let Some((token, _)) = self.find(&id) {
+                    self.over(&token, &id).await;
+                }
+            }
+            // One that was given up has turned up after all, or one that nobody has seen to its end.
+            "create" => {
+                let token = event["Actor"]["Attributes"][LABEL].as_str().unwrap_or_default();
+                if self.is_undecided(token)
+                    && let Err(error) = self.reconcile().await
+                {
+                    tracing::warn!(error = chain(&error), "a container that has turned up is not looked at");
+                }
+            }
             "destroy" | "remove" => self.removed(&id, false).await,
             _ => {}
         }
+    }
+
+    /// Whether a container with this token is none that is known, and none that is being made.
+    fn is_undecided(&self, token: &str) -> bool {
+        let is_unseen = self.0.records().get(token).is_some_and(|record| record.id.is_none());
+        (is_unseen || self.0.unwanted.contains(token)) && !self.is_being_made(token)
     }
 
     /// Looks at the engine's list, if there is a container to look for.
@@ -105,17 +126,19 @@ impl Containers {
                 by_token.insert(token.to_owned(), id.to_owned());
             }
         }
+        by_token.retain(|_, id| by_id.get(id) == Some(&false));
+        self.remove_all_unwanted(&by_token).await?;
         let records = self.0.records().clone();
         for (token, mut record) in records {
             if record.id.is_none() {
                 // Its create was not seen to the end: there is such a container, or there is none.
+                if self.is_being_made(&token) {
+                    continue;
+                }
                 let Some(id) = by_token.get(&token) else {
-                    if let Err(error) = self.cross_out(&token, &record).await {
-                        tracing::warn!(
-                            error = chain(&error),
-                            "a container that was not made stays written down"
-                        );
-                    }
+                    // The engine may be making it still: then nobody wants it.
+                    self.give_up(&token).await?;
+                    self.abandon(&token, &record).await;
                     continue;
                 };
                 record.id = Some(id.clone());

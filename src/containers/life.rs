@@ -9,7 +9,8 @@ use hyper::StatusCode;
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Containers, Error, Places, Record, Result, Use};
+use super::policy::will_return;
+use super::{Containers, Error, Places, Record, Result, Use, Visit};
 use crate::error::chain;
 
 /// A start under way: the container's volumes are mounted, and nobody unmounts them before the engine has answered.
@@ -38,7 +39,7 @@ impl Containers {
         let turn = self.turn(&token).await;
         let Some(id) = record.id.clone() else { return Ok(None) };
         if let Err(error) = self.mount(&id, &record.uses).await {
-            if is_idle(&container) {
+            if is_idle(&container) && !self.0.visits.any(&token) {
                 self.unmount(&id, &record.uses).await;
             }
             return Err(error);
@@ -46,21 +47,91 @@ impl Containers {
         Ok(Some(Starting { token, id, turn }))
     }
 
+    /// The same for what looks into a container's volumes and does not start it: they are mounted until the visit ends,
+    /// and longer if the container runs.
+    ///
+    /// # Errors
+    /// As [`Containers::before_start`].
+    pub async fn visit(&self, name: &str) -> Result<Option<Visit>> {
+        let Some(Starting { token, id, turn }) = self.before_start(name).await? else { return Ok(None) };
+        let visit = self.begin_visit(&token, &id);
+        drop(turn);
+        Ok(Some(visit))
+    }
+
+    /// A user is about to stop a container of ours: what comes of that is not started again by its engine. The whole id,
+    /// if it is ours.
+    ///
+    /// # Errors
+    /// The engine is not there, or it cannot be written down.
+    pub async fn before_stop(&self, name: &str) -> Result<Option<String>> {
+        let Some(id) = self.id_of(name).await? else { return Ok(None) };
+        self.note_stopped(&id, true).await?;
+        Ok(Some(id))
+    }
+
+    /// The engine has answered a stop with this status.
+    ///
+    /// # Errors
+    /// It cannot be written down.
+    pub async fn after_stop(&self, id: &str, status: StatusCode) -> Result<()> {
+        if !status.is_success() && status != StatusCode::NOT_MODIFIED {
+            return self.note_stopped(id, false).await;
+        }
+        if let Some((token, _)) = self.find(id) {
+            self.ended(&token, id).await;
+        }
+        Ok(())
+    }
+
+    async fn note_stopped(&self, id: &str, is_stopped: bool) -> Result<()> {
+        match self.find(id) {
+            Some((token, record)) if record.is_stopped != is_stopped => {
+                self.note(&token, Record { is_stopped, ..record }).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The engine has answered a start with this status.
     pub async fn after_start(&self, starting: Starting, status: StatusCode) {
-        drop(starting.turn);
-        if status.is_success() || status == StatusCode::NOT_MODIFIED {
-            return;
+        if status.is_success() {
+            if let Err(error) = self.note_stopped(&starting.id, false).await {
+                tracing::warn!(
+                    id = starting.id,
+                    error = chain(&error),
+                    "a container that was started again counts as stopped"
+                );
+            }
+            return drop(starting.turn);
         }
-        self.ended(&starting.token, &starting.id).await;
+        drop(starting.turn);
+        if status != StatusCode::NOT_MODIFIED {
+            self.over(&starting.token, &starting.id).await;
+        }
     }
 
     /// The engine has said that a container ended, or it may have: its volumes are unmounted, unless it runs.
     pub(super) async fn ended(&self, token: &str, id: &str) {
+        self.unmount_unless(token, id, |container, record| {
+            !is_idle(container) || will_return(container, record.is_stopped)
+        })
+        .await;
+    }
+
+    /// The same when it is sure that its policy does not bring it back.
+    pub(super) async fn over(&self, token: &str, id: &str) {
+        self.unmount_unless(token, id, |container, _| !is_idle(container)).await;
+    }
+
+    async fn unmount_unless(&self, token: &str, id: &str, is_used: impl Fn(&Value, &Record) -> bool) {
         let _turn = self.turn(token).await;
         let Some((_, record)) = self.find(id) else { return };
+        if self.0.visits.any(token) {
+            return;
+        }
         match self.inspect(id).await {
-            Ok(Some(container)) if !is_idle(&container) => {}
+            Ok(Some(container)) if is_used(&container, &record) => {}
             Ok(_) => self.unmount(id, &record.uses).await,
             Err(error) => tracing::warn!(id, error = chain(&error), "whether a container runs is not known"),
         }
@@ -100,8 +171,8 @@ impl Containers {
         for used in uses {
             let volume = self.0.volumes.mount(&used.volume, id).await?;
             if used.is_bound {
-                let place = used.source.clone();
-                blocking(move || Places::bind(&volume, Path::new(&place))).await?;
+                let (place, subpath) = (used.source.clone(), used.subpath.clone());
+                blocking(move || Places::bind(&volume, subpath.as_deref(), Path::new(&place))).await?;
             }
         }
         Ok(())

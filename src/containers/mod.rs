@@ -3,6 +3,8 @@
 //! ```text
 //! body    a create request: volumes out, binds in; pure          keys   objects of JSON as Go reads them
 //! create  volumes made, the request sent, the container known    record what is kept of it on disk
+//! copy    an empty volume gets the image's content at its place policy whether a container that ended comes back; pure
+//! unwanted containers that are removed when they turn up        visit  volumes mounted while somebody looks into them
 //! life    volumes mounted before a start, unmounted after an end places the directories that the engine is told
 //! follow  what the engine says happened                          show   what a client is shown of it; pure
 //! ```
@@ -17,23 +19,31 @@
 //! It says nothing of HTTP but status codes, and names no engine.
 
 mod body;
+mod copy;
 mod create;
 mod error;
 mod follow;
 mod keys;
 mod life;
 mod places;
+mod policy;
 mod record;
 mod show;
+mod unwanted;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use copy::Absent;
 pub use error::Error;
 use places::Places;
-use record::{CONTAINERS, Record, Use};
+use record::{CONTAINERS, Record, UNWANTED, Use};
+use unwanted::{Making, Unwanted};
+pub use visit::Visit;
+use visit::Visits;
 
 use crate::engine::Engine;
 use crate::state::{Change, Store};
@@ -60,6 +70,10 @@ struct Inner {
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether somebody listens to the engine's events.
     following: AtomicBool,
+    absent: Absent,
+    unwanted: Unwanted,
+    making: Making,
+    visits: Visits,
 }
 
 impl Containers {
@@ -75,6 +89,7 @@ impl Containers {
                 volumes.hold(&used.volume, record.id.as_ref().unwrap_or(token));
             }
         }
+        let unwanted = Unwanted::of(store.load(UNWANTED)?);
         let places = Places::new(root);
         let inner = Inner {
             engine,
@@ -84,6 +99,10 @@ impl Containers {
             records: Mutex::new(records),
             turns: Mutex::default(),
             following: AtomicBool::new(false),
+            absent: Absent::default(),
+            unwanted,
+            making: Making::default(),
+            visits: Visits::default(),
         };
         Ok(Self(Arc::new(inner)))
     }
@@ -95,7 +114,7 @@ impl Containers {
 
     /// Whether no container uses a volume of ours: then the engine need not be asked about any.
     fn is_empty(&self) -> bool {
-        self.0.records().is_empty()
+        self.0.records().is_empty() && self.0.unwanted.is_empty()
     }
 
     /// The record of a container, by its whole id.

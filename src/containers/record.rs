@@ -1,5 +1,6 @@
 //! What is kept on disk of a container: its volumes, and what the user wrote of them.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::body::Written;
@@ -7,6 +8,10 @@ use crate::state::Table;
 
 /// The containers that use volumes, by a random token each, which the engine has as a label.
 pub(super) const CONTAINERS: Table<Record> = Table::new("containers");
+
+/// The tokens of containers that nobody wants, with when they were given up: what the engine may be making still, or has not
+/// removed yet.
+pub(super) const UNWANTED: Table<Timestamp> = Table::new("unwanted-containers");
 
 /// One container.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +24,9 @@ pub(super) struct Record {
     pub(super) written: Written,
     /// Whether its own volumes go with it.
     pub(super) auto_remove: bool,
+    /// Whether the user has stopped it since its last start: the engine does not start it again by itself then.
+    #[serde(default)]
+    pub(super) is_stopped: bool,
 }
 
 /// A volume in a container.
@@ -36,6 +44,12 @@ pub(super) struct Use {
     pub(super) anonymous: bool,
     /// The directory of the host that the engine was told.
     pub(super) source: String,
+    /// The directory in the volume that is mounted; none for all of it.
+    #[serde(default)]
+    pub(super) subpath: Option<String>,
+    /// Whether it gets what the image has at its place, if it is empty, when the container is made.
+    #[serde(default)]
+    pub(super) copies: bool,
     /// Whether that directory is ours, and the volume is bound to it while the container runs; else it is the volume's
     /// own.
     pub(super) is_bound: bool,

@@ -17,6 +17,12 @@ impl Containers {
 
     /// The engine's list of containers, likewise.
     pub fn listed(&self, mut list: Value) -> Value {
+        if let Value::Array(list) = &mut list {
+            // Those are ours alone, and only for a moment.
+            list.retain(|one| {
+                !one["Labels"][LABEL].as_str().is_some_and(|token| self.0.unwanted.contains(token))
+            });
+        }
         for container in list.as_array_mut().into_iter().flatten() {
             let found = container["Id"].as_str().and_then(|id| self.find(id));
             if let Some((_, record)) = found {
@@ -112,10 +118,18 @@ mod tests {
             read_only: true,
             anonymous: false,
             source: "/run/x/0".into(),
+            subpath: None,
+            copies: true,
             is_bound: true,
         };
         let written = Written { binds: Some(json!(["vol:/data:ro"])), ..Written::default() };
-        let record = Record { id: Some("abc".into()), uses: vec![used], written, auto_remove: false };
+        let record = Record {
+            id: Some("abc".into()),
+            uses: vec![used],
+            written,
+            auto_remove: false,
+            is_stopped: false,
+        };
         let mut container = json!({
             "Id": "abc",
             "Mounts": [

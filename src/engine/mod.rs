@@ -21,6 +21,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Incoming};
@@ -42,6 +44,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub const ANSWER_MAX_BYTES: usize = 64 << 20;
 /// HTTP wants one; the engine's socket is the address.
 const HOST: &str = "engine";
+/// What a path is, as JSON in base64.
+const PATH_STAT: &str = "x-docker-container-path-stat";
 
 /// The engine; clones are the same.
 #[derive(Debug, Clone)]
@@ -138,6 +142,26 @@ impl Engine {
     /// Where the engine listens, as far as is known.
     pub fn socket(&self) -> Option<PathBuf> {
         self.0.socket()
+    }
+
+    /// What a container has at a path: the header that tells it, decoded; none when there is nothing.
+    ///
+    /// # Errors
+    /// Nobody listens, the connection broke, or the engine does not say.
+    pub async fn path_stat(&self, target: &str) -> Result<Option<Vec<u8>>> {
+        let request = Request::head(target).header(header::HOST, HOST);
+        let request = request.body(Full::<Bytes>::default()).map_err(Error::Target)?;
+        let response = self.send(request).await?;
+        let refused =
+            |status: StatusCode| Error::Refused { what: target.to_owned(), status: status.as_u16() };
+        match response.status() {
+            StatusCode::NOT_FOUND => Ok(None),
+            StatusCode::OK => {
+                let told = response.headers().get(PATH_STAT).map(|told| STANDARD.decode(told.as_bytes()));
+                told.and_then(std::result::Result::ok).map(Some).ok_or_else(|| refused(StatusCode::OK))
+            }
+            status => Err(refused(status)),
+        }
     }
 
     /// Asks for a stream that goes on: its body, as it comes.

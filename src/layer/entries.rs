@@ -78,6 +78,8 @@ pub(super) struct Entries {
     /// Bytes of padding after it.
     padding: u64,
     count: u64,
+    /// Whether the mark that ends an archive has come.
+    is_marked: bool,
     /// The name of the last entry, for error texts.
     last: Option<String>,
 }
@@ -92,7 +94,7 @@ struct Extensions {
 
 impl Entries {
     pub(super) fn new(input: Input, limits: Limits) -> Self {
-        Self { input, limits, remaining: 0, padding: 0, count: 0, last: None }
+        Self { input, limits, remaining: 0, padding: 0, count: 0, is_marked: false, last: None }
     }
 
     /// The next entry; what is left of the content of the one before is skipped. `None` at the end of the archive.
@@ -135,6 +137,12 @@ impl Entries {
         Ok(self.input.take(count))
     }
 
+    /// Whether the archive ended with the mark for it. Readers are lenient, but whoever makes an archive on the fly may
+    /// have stopped half-way.
+    pub(super) fn is_marked(&self) -> bool {
+        self.is_marked
+    }
+
     /// Reads to the end of the stream, beyond the end of the archive; see [`Input::finish`].
     pub(super) fn finish(self) -> Result<Hasher> {
         self.input.finish()
@@ -156,6 +164,7 @@ impl Entries {
         }
         if block == [0; BLOCK_BYTES] {
             if !self.block(&mut block)? || block == [0; BLOCK_BYTES] {
+                self.is_marked = true;
                 return Ok(None);
             }
             return Err(self.invalid("it follows a single block of zeros".into()));

@@ -55,6 +55,9 @@ pub enum Error {
         /// How much of its content has not come.
         missing_bytes: u64,
     },
+    /// The archive ends between two entries, without the mark for its end.
+    #[error("the archive ends without its end mark: whoever made it stopped half-way")]
+    Unmarked,
     /// An entry that could not be made below the root.
     #[error("cannot unpack entry {entry}")]
     Place {
@@ -110,6 +113,7 @@ impl Error {
             | Self::Header { .. }
             | Self::Entry { .. }
             | Self::CutOff { .. }
+            | Self::Unmarked
             | Self::Place { .. } => true,
             Self::Source(_)
             | Self::Write { .. }
@@ -126,7 +130,9 @@ impl Error {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Source(_) | Self::Write { .. } | Self::Blob(_) | Self::Thread(_) => Kind::Internal,
+            Self::Source(_) | Self::Unmarked | Self::Write { .. } | Self::Blob(_) | Self::Thread(_) => {
+                Kind::Internal
+            }
             Self::Compression { .. }
             | Self::Unsupported { .. }
             | Self::Header { .. }

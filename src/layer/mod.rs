@@ -15,6 +15,7 @@ mod gzip;
 mod header;
 mod input;
 mod limits;
+mod part;
 mod pax;
 mod place;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use crate::oci::DiffId;
 pub use context::{Context, split_context};
 pub use error::Error;
 pub use limits::Limits;
+pub use part::{Part, unpack_part};
 
 use entries::Entries;
 use input::Input;

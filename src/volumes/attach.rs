@@ -165,7 +165,12 @@ impl Volumes {
     }
 
     /// Has the kernel mount it. Whoever holds it already goes on holding it, also when that fails.
-    async fn mount_first(&self, row: &Mount, is_held: bool, wanted: Wanted) -> Result<(), Problem> {
+    pub(super) async fn mount_first(
+        &self,
+        row: &Mount,
+        is_held: bool,
+        wanted: Wanted,
+    ) -> Result<(), Problem> {
         if !is_held {
             self.note(row, Phase::Asked).await?;
         }
@@ -190,7 +195,7 @@ impl Volumes {
     }
 
     /// Crosses out what nobody has any more, after detaching the volume if nobody at all has it.
-    async fn repay(&self, name: &str, wanted: &Wanted) -> Result<(), Problem> {
+    pub(super) async fn repay(&self, name: &str, wanted: &Wanted) -> Result<(), Problem> {
         // What the kernel is still at may be mounted at any moment.
         if self.0.aside.is_busy(name) {
             return Err(Problem::Busy);
@@ -214,7 +219,7 @@ impl Volumes {
         self.on_disk(name, Local::is_mounted).await
     }
 
-    async fn is_attached(&self, name: &str, wanted: &Wanted) -> Result<bool, Problem> {
+    pub(super) async fn is_attached(&self, name: &str, wanted: &Wanted) -> Result<bool, Problem> {
         let wanted = wanted.clone();
         self.on_disk(name, move |local, name| local.is_attached(name, &wanted)).await
     }

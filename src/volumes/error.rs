@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{local, stage};
+use crate::confine;
 use crate::drivers;
 use crate::error::{Classified, Kind};
 use crate::state;
@@ -135,6 +136,9 @@ pub enum Problem {
     /// The mount could not be staged, through no fault of the plugin.
     #[error(transparent)]
     Stage(#[from] stage::Error),
+    /// What is in a volume could not be looked at or written down, when it was filled.
+    #[error("filling it")]
+    Content(#[source] confine::Error),
     /// The kernel does not finish: a server or a device does not answer.
     #[error(
         "the kernel has not finished within {seconds} s: the server or the device does not answer; what may still come \
@@ -198,9 +202,11 @@ impl Classified for Problem {
             Self::Checking { source: error, .. } | Self::Driver(error) => error.kind(),
             Self::Local(error) => error.kind(),
             Self::State(error) => error.kind(),
-            Self::Mountpoint { .. } | Self::Stage(_) | Self::Interrupted(_) | Self::Random(_) => {
-                Kind::Internal
-            }
+            Self::Mountpoint { .. }
+            | Self::Stage(_)
+            | Self::Content(_)
+            | Self::Interrupted(_)
+            | Self::Random(_) => Kind::Internal,
         }
     }
 }

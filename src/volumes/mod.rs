@@ -5,6 +5,7 @@
 //! record  what is kept on disk of a volume         known  all of them in memory, and who holds them
 //! ledger  who has which volume mounted, on disk    stage  what plugins mounted, bound where they cannot reach it
 //! attach  mounts what local volumes ask for        aside   what may hang, on threads of its own
+//! fill    an empty volume gets its first content
 //! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
 //! name, filter                                     pure: what is allowed, what matches
 //! sizes   what local volumes take, as last measured
@@ -26,6 +27,7 @@ mod attach;
 mod count;
 mod create;
 mod error;
+mod fill;
 mod filter;
 mod inspect;
 mod known;
@@ -62,6 +64,7 @@ use aside::Aside;
 use attach::Lost;
 pub use create::Create;
 pub use error::{Error, Problem};
+use fill::{FILLS, Halves};
 pub use filter::{Filter, Prune, Terms};
 use known::{Entry, Known};
 pub use ledger::REFERENCE_MAX_BYTES;
@@ -105,6 +108,7 @@ struct Inner {
     turns: Turns,
     aside: Aside,
     lost: Lost,
+    halves: Halves,
     pruning: tokio::sync::Mutex<()>,
     list_deadline: Duration,
 }
@@ -178,6 +182,8 @@ impl Volumes {
         for row in ledger.all().iter().filter(|row| row.phase == Phase::Held) {
             known.hold(&row.volume, &row.reference);
         }
+        let fills: Vec<(String, ())> = store.load(FILLS).map_err(Error::State)?;
+        let halves = Halves::of(fills.into_iter().map(|(name, ())| name));
         Ok(Self(Arc::new(Inner {
             store,
             drivers,
@@ -190,6 +196,7 @@ impl Volumes {
             turns: Turns::default(),
             aside: Aside::new(deadlines.mount),
             lost: Lost::default(),
+            halves,
             pruning: tokio::sync::Mutex::default(),
             list_deadline: deadlines.list,
         })))
@@ -233,6 +240,11 @@ impl Volume {
     /// Whether the built-in driver has it.
     pub fn is_local(&self) -> bool {
         self.driver == LOCAL_DRIVER
+    }
+
+    /// Whether it is a directory of the built-in driver that is there always, and never mounted.
+    pub fn is_directory(&self) -> bool {
+        self.is_local() && !self.has_options()
     }
 
     /// Whether it was made without a name.

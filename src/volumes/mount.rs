@@ -52,6 +52,7 @@ impl Volumes {
 
     /// Mounts a volume whose turn it is; the reference is checked.
     pub(super) async fn mount_in_turn(&self, volume: &Volume, reference: &str) -> Result<PathBuf, Problem> {
+        self.leave_half(volume).await?;
         let row = self.0.ledger.find(&volume.name, reference).unwrap_or_else(|| Mount {
             volume: volume.name.clone(),
             reference: reference.to_owned(),
@@ -107,7 +108,7 @@ impl Volumes {
 
     /// After a mount that failed: nothing of it stays. What the plugin may have mounted it is told to unmount, now or
     /// when it is back.
-    async fn take_back(&self, row: &Mount, problem: Problem) -> Problem {
+    pub(super) async fn take_back(&self, row: &Mount, problem: Problem) -> Problem {
         let undone = if is_no(&problem) || was_not_sent(&problem) {
             self.cross_out(row).await
         } else {

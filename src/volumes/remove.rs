@@ -9,6 +9,7 @@
 //! By force: a name that does not exist is fine; a driver that is gone is not waited for, its volume is forgotten; and
 //! when the driver fails the volume is forgotten too, but the failure is told, as dockerd tells it.
 
+use super::fill::FILLS;
 use super::ledger::MOUNTS;
 use super::record::VOLUMES;
 use super::{Error, Problem, Result, Volume, Volumes, local};
@@ -116,13 +117,15 @@ impl Volumes {
     async fn forget(&self, name: &str) -> Result<(), Problem> {
         // With what is still owed to a plugin that was not reached.
         let debts = self.0.ledger.of_volume(name);
-        let change = debts
-            .iter()
-            .fold(Change::new().delete(VOLUMES, name), |change, debt| change.delete(MOUNTS, debt.id()));
+        let change =
+            debts.iter().fold(Change::new().delete(VOLUMES, name).delete(FILLS, name), |change, debt| {
+                change.delete(MOUNTS, debt.id())
+            });
         self.0.store.commit(change).await?;
         for debt in &debts {
             self.0.ledger.cross_out(debt);
         }
+        self.0.halves.forget(name);
         self.0.known.forget(name);
         Ok(())
     }

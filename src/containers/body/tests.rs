@@ -8,7 +8,17 @@ fn body(value: &Value) -> Body {
 
 fn want(name: Option<&str>, destination: &str, read_only: bool) -> Want {
     let name = name.map(str::to_owned);
-    Want { name, driver: None, options: None, labels: None, destination: destination.into(), read_only }
+    let destination = destination.into();
+    Want {
+        name,
+        driver: None,
+        options: None,
+        labels: None,
+        destination,
+        read_only,
+        copies: true,
+        subpath: None,
+    }
 }
 
 /// What the engine would be sent, after everything about volumes was taken.
@@ -54,7 +64,7 @@ fn binds_of_the_host_stay_as_they_are() {
 fn a_mount_of_a_volume_is_read_whole() {
     let (asked, _) = left(&json!({"HostConfig": {"VolumeDriver": "other", "Mounts": [
         {"Type": "volume", "Source": "v", "Target": "/v", "ReadOnly": true, "VolumeOptions": {
-            "NoCopy": true, "Labels": {"a": "b"}, "DriverConfig": {"Name": "d", "Options": {"k": "v"}}}},
+            "NoCopy": true, "Subpath": "s", "Labels": {"a": "b"}, "DriverConfig": {"Name": "d", "Options": {"k": "v"}}}},
         {"Type": "bind", "Source": "/srv", "Target": "/srv"},
     ]}}));
     let texts = |key: &str, value: &str| Some(Texts::from([(key.to_owned(), value.to_owned())]));
@@ -62,6 +72,8 @@ fn a_mount_of_a_volume_is_read_whole() {
         driver: Some("d".into()),
         options: texts("k", "v"),
         labels: texts("a", "b"),
+        copies: false,
+        subpath: Some("s".into()),
         ..want(Some("v"), "/v", true)
     };
     assert_eq!(asked.wants, [expected]);

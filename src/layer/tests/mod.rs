@@ -4,6 +4,7 @@ mod context;
 mod faithful;
 mod hostile;
 mod layering;
+mod part;
 mod speed;
 
 use std::io::{Cursor, Write};

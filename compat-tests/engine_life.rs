@@ -1,0 +1,188 @@
+//! The life of containers with volumes in front of podman: what ends, comes back, is looked into, or cannot start.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::engine_world::{World, command};
+use crate::support::until;
+
+fn with_tiny() -> Option<World> {
+    let world = World::new()?;
+    world.daemon.run("tiny", &world.daemon.tiny());
+    world.docker().ok(&["volume", "create", "-d", "tiny", "data"]);
+    Some(world)
+}
+
+fn unmounted(world: &World) {
+    until("nothing is mounted", || (world.staged() == 0).then_some(()));
+}
+
+#[test]
+fn looking_into_a_container_that_does_not_run_leaves_nothing_mounted() {
+    let Some(world) = with_tiny() else { return };
+    let docker = world.docker();
+    docker.ok(&command("create", &["--name", "one", "-v", "data:/data"], "true"));
+    let file = world.daemon.place().join("file");
+    fs::write(&file, "text").unwrap();
+    docker.ok(&["cp", &file.display().to_string(), "one:/data/file"]);
+    unmounted(&world);
+    let back = world.daemon.place().join("back");
+    docker.ok(&["cp", "one:/data/file", &back.display().to_string()]);
+    assert_eq!(fs::read_to_string(back).unwrap(), "text");
+    unmounted(&world);
+    docker.ok(&["rm", "one"]);
+    docker.ok(&["volume", "rm", "data"]);
+}
+
+#[test]
+fn a_container_that_its_engine_starts_again_keeps_its_volume() {
+    let Some(world) = with_tiny() else { return };
+    let docker = world.docker();
+    let script = "echo x >> /data/runs; [ -f /data/first ] || exit 9; exit 3";
+    world.run(&["--rm", "-v", "data:/data"], "echo > /data/first");
+    unmounted(&world);
+    docker.ok(&command("run", &["-d", "--name", "always", "--restart=always", "-v", "data:/data"], script));
+    until("it has run several times", || {
+        (docker.ok(&["inspect", "-f", "{{.RestartCount}}", "always"]).parse::<u32>().unwrap() > 4)
+            .then_some(())
+    });
+    let code = || docker.ok(&["inspect", "-f", "{{.State.ExitCode}}", "always"]);
+    until("it has ended with its own code", || (code() == "3").then_some(()));
+    assert!(world.staged() > 0);
+    docker.ok(&["stop", "-t", "0", "always"]);
+    unmounted(&world);
+    docker.ok(&["rm", "-f", "always"]);
+    let runs = || world.run(&["--rm", "-v", "data:/data"], "/bin/busybox wc -l < /data/runs");
+    assert!(runs().trim().parse::<u32>().unwrap() > 4);
+
+    // One that runs on, stopped by its user.
+    docker.ok(&command(
+        "run",
+        &["-d", "--name", "long", "--restart=always", "-v", "data:/data"],
+        "/bin/busybox sleep 1000",
+    ));
+    for verb in [&["stop", "-t", "0", "long"][..], &["kill", "long"]] {
+        docker.ok(verb);
+        unmounted(&world);
+        docker.ok(&["start", "long"]);
+        assert_eq!(docker.ok(&["exec", "long", "/bin/busybox", "ls", "/data/first"]), "/data/first");
+    }
+    docker.ok(&["restart", "-t", "0", "long"]);
+    assert_eq!(docker.ok(&["exec", "long", "/bin/busybox", "ls", "/data/first"]), "/data/first");
+    docker.ok(&["rm", "-f", "long"]);
+    unmounted(&world);
+
+    world.run(&["--rm", "-v", "data:/data"], "echo -n > /data/runs");
+    docker.ok(&command(
+        "run",
+        &["-d", "--name", "twice", "--restart=on-failure:2", "-v", "data:/data"],
+        script,
+    ));
+    unmounted(&world);
+    assert_eq!(docker.ok(&["inspect", "-f", "{{.RestartCount}} {{.State.ExitCode}}", "twice"]), "2 3");
+    assert_eq!(runs().trim(), "3");
+}
+
+#[test]
+fn an_engine_that_starts_a_container_by_itself_writes_nowhere() {
+    let Some(world) = with_tiny() else { return };
+    let docker = world.docker();
+    docker.ok(&command(
+        "create",
+        &["--name", "one", "-v", "data:/data"],
+        "echo lost > /data/file; /bin/busybox sleep 1000",
+    ));
+    let said = world.podman.run(&["start", "one"]);
+    assert_ne!(said.code, Some(0), "{said:?}");
+    assert!(said.err.contains("no such file or directory"), "{said:?}");
+    docker.ok(&["start", "one"]);
+    assert_eq!(
+        until("it has written", || Some(
+            docker.run(&["exec", "one", "/bin/busybox", "cat", "/data/file"]).out
+        )
+        .filter(|out| !out.is_empty())),
+        "lost"
+    );
+    world.podman.ok(&["stop", "-t", "0", "one"]);
+    unmounted(&world);
+    assert_ne!(world.podman.run(&["start", "one"]).code, Some(0));
+    docker.ok(&["rm", "-f", "one"]);
+    assert_eq!(world.run(&["--rm", "-v", "data:/data"], "/bin/busybox cat /data/file"), "lost");
+}
+
+#[test]
+fn a_start_that_fails_leaves_nothing_mounted_and_says_why() {
+    let Some(world) = with_tiny() else { return };
+    let docker = world.docker();
+    docker.ok(&[
+        "create",
+        "--network",
+        "none",
+        "--name",
+        "bad",
+        "-v",
+        "data:/data",
+        "box",
+        "/no/such/program",
+    ]);
+    docker.fails(&["start", "bad"]);
+    unmounted(&world);
+    docker.ok(&["rm", "bad"]);
+    docker.ok(&command("create", &["--name", "good", "-v", "data:/data"], "true"));
+    docker.ok(&["plugin", "disable", "-f", "tiny"]);
+    let refusal = docker.fails(&["start", "good"]);
+    assert!(refusal.contains("tiny:latest"), "{refusal}");
+    docker.ok(&["plugin", "enable", "tiny"]);
+    docker.ok(&["start", "-a", "good"]);
+    unmounted(&world);
+    // Without the image nothing is made.
+    let answer = world.daemon.http().json(
+        "POST",
+        "/containers/create",
+        &json!({"Image": "none", "HostConfig": {"Binds": ["typo:/x"]}}),
+    );
+    assert_eq!((answer.status, answer.message().as_str()), (404, "No such image: none:latest"));
+    assert!(!docker.ok(&["volume", "ls", "-q"]).contains("typo"));
+}
+
+#[test]
+fn an_engine_may_go_and_come_back() {
+    let Some(mut world) = with_tiny() else { return };
+    let docker = world.docker();
+    docker.ok(&command(
+        "run",
+        &["-d", "--name", "user", "-v", "data:/data"],
+        "echo text > /data/file; /bin/busybox sleep 1000",
+    ));
+    until("it has written", || {
+        (docker.run(&["exec", "user", "/bin/busybox", "cat", "/data/file"]).out == "text").then_some(())
+    });
+    world.kill_engine();
+    assert!(docker.fails(&["ps"]).contains("nobody listens on"));
+    assert!(world.staged() > 0);
+    world.start_engine();
+    assert_eq!(docker.ok(&["exec", "user", "/bin/busybox", "cat", "/data/file"]), "text");
+    world.kill_engine();
+    // Ends while the engine does not tell.
+    world.podman.ok(&["kill", "user"]);
+    world.start_engine();
+    docker.ok(&["ps"]);
+    unmounted(&world);
+}
+
+#[test]
+fn an_image_made_of_a_container_tells_nothing_of_ours() {
+    let Some(world) = with_tiny() else { return };
+    let docker = world.docker();
+    docker.ok(&command("create", &["--name", "one", "-v", "data:/data", "-l", "mine=1"], "true"));
+    docker.ok(&["rename", "one", "two"]);
+    assert_eq!(docker.ok(&["ps", "-a", "--format", "{{.Mounts}} {{.Names}} {{.Labels}}"]), "data two mine=1");
+    let answer = world.daemon.http().json("POST", "/commit?container=two&repo=made", &json!({}));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let config: Value =
+        serde_json::from_str(&docker.ok(&["inspect", "-f", "{{json .Config}}", "made"])).unwrap();
+    assert_eq!(config["Labels"]["mine"], "1", "{config}");
+    assert!(!config.to_string().contains("dockplug"), "{config}");
+    assert!(!docker.ok(&["events", "--since", "1m", "--until", "0s"]).contains("io.dockplug"));
+}
