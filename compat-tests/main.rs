@@ -26,6 +26,8 @@ mod engine_copy;
 #[cfg(test)]
 mod engine_face;
 #[cfg(test)]
+mod engine_hostile;
+#[cfg(test)]
 mod engine_life;
 #[cfg(test)]
 mod events;

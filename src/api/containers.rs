@@ -2,7 +2,7 @@
 //!
 //! Everything else about containers is forwarded as it is. What a volume is to a container is decided in `containers`.
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::PathAndQuery;
@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::elsewhere::{Target, part_of_url};
 use super::error::{Failure, Result};
+use super::extract::read;
 use super::form::Form;
 use super::reply;
 use crate::containers::{CREATE_MAX_BYTES, Containers};
@@ -70,11 +71,7 @@ pub(super) async fn answer(
     let engine = containers.engine();
     match verb {
         Verb::Create => {
-            let body = to_bytes(request.into_body(), CREATE_MAX_BYTES).await.map_err(|_| {
-                Failure::invalid(format!(
-                    "the request was broken off, or has more than {CREATE_MAX_BYTES} bytes"
-                ))
-            })?;
+            let body = read(request.into_body(), CREATE_MAX_BYTES).await?;
             Ok(whole(containers.create(target.whole.as_str(), &body).await?))
         }
         Verb::Start(name) => {

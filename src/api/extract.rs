@@ -69,7 +69,7 @@ impl<S: Sync, T: FromGo> FromRequest<S> for Json<T> {
         let (parts, body) = request.into_parts();
         let empty = body.size_hint().exact() == Some(0);
         check_content_type(&parts.headers, empty)?;
-        read(body).await.and_then(|bytes| parse(&bytes)).map(Self)
+        read(body, MAX_JSON_BYTES).await.and_then(|bytes| parse(&bytes)).map(Self)
     }
 }
 
@@ -77,20 +77,26 @@ impl<S: Sync> FromRequest<S> for Raw {
     type Rejection = Failure;
 
     async fn from_request(request: Request, _state: &S) -> Result<Self> {
-        read(request.into_body()).await.map(Self)
+        read(request.into_body(), MAX_JSON_BYTES).await.map(Self)
     }
 }
 
 /// All of a body, within the limit.
-async fn read(body: Body) -> Result<Bytes> {
-    axum::body::to_bytes(body, MAX_JSON_BYTES).await.map_err(|error| {
-        let too_large = std::error::Error::source(&error)
+pub(super) async fn read(body: Body, max_bytes: usize) -> Result<Bytes> {
+    let too_large =
+        || Failure::invalid(format!("request body too large: expected at most {max_bytes} bytes"));
+    // One that says so is not read at all.
+    if usize::try_from(body.size_hint().lower()).is_ok_and(|length| length > max_bytes) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, max_bytes).await.map_err(|error| {
+        let is_too_large = std::error::Error::source(&error)
             .is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
-        Failure::invalid(if too_large {
-            format!("request body too large: expected at most {MAX_JSON_BYTES} bytes")
+        if is_too_large {
+            too_large()
         } else {
-            format!("reading the request body: {error}")
-        })
+            Failure::invalid(format!("reading the request body: {error}"))
+        }
     })
 }
 

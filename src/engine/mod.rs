@@ -121,7 +121,10 @@ impl Engine {
     pub async fn wake(&self) -> Result<()> {
         match &*self.0 {
             Place::At(_) => Ok(()),
-            anywhere @ Place::Anywhere { .. } => anywhere.connect().await.map(drop),
+            anywhere @ Place::Anywhere { service, .. } => {
+                service.trim();
+                anywhere.connect().await.map(drop)
+            }
         }
     }
 

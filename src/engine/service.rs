@@ -6,16 +6,17 @@
 //! (whose process listens: `SO_PEERCRED`).
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -33,6 +34,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// One that lived this long is not blamed for what was before.
 const STEADY: Duration = Duration::from_mins(1);
+/// How much of what it writes is kept, in bytes.
+const LOG_MAX_BYTES: u64 = 1 << 20;
 /// Of our environment, what is meant for us alone.
 const OURS_ALONE: [&str; 4] = ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
 
@@ -59,12 +62,8 @@ struct State {
 #[derive(Debug)]
 struct Running {
     child: Child,
-    said: LastLine,
     since: Instant,
 }
-
-/// The last line it has written.
-type LastLine = Arc<RwLock<String>>;
 
 impl Service {
     /// One that listens on this socket, in a directory that is ours alone, and whose program is looked for on this path.
@@ -103,7 +102,7 @@ impl Service {
         }
         if let Some(mut dead) = state.child.take() {
             let lived = dead.since.elapsed();
-            let why = why(&mut dead, "does not listen any more").await;
+            let why = self.why(&mut dead, "does not listen any more").await;
             tracing::warn!(program = PROGRAM, why, "the engine that was started has ended");
             if lived < STEADY {
                 state.blame(why);
@@ -140,17 +139,16 @@ impl Service {
             _ => {}
         }
         let mut command = Command::new(program);
-        command.args(["system", "service", "--time=0"]).arg(format!("unix://{}", self.socket().display()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        command.args(["--log-level=error", "system", "service", "--time=0"]);
+        command.arg(format!("unix://{}", self.socket().display()));
+        let log =
+            self.fresh_log().map_err(|error| format!("cannot write {}: {error}", self.log().display()))?;
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         for name in OURS_ALONE {
             command.env_remove(name);
         }
-        let mut child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
-        let said = LastLine::default();
-        if let Some(stderr) = child.stderr.take() {
-            tokio::spawn(listen(stderr, Arc::clone(&said)));
-        }
-        let mut running = Running { child, said, since: Instant::now() };
+        let child = command.spawn().map_err(|error| format!("{}: {error}", program.display()))?;
+        let mut running = Running { child, since: Instant::now() };
         let listens = tokio::time::timeout(START_MAX, appears(self.socket()));
         let trouble = tokio::select! {
             listens = listens => match listens {
@@ -159,7 +157,48 @@ impl Service {
             },
             _ended = running.child.wait() => "has ended",
         };
-        Err(why(&mut running, trouble).await)
+        Err(self.why(&mut running, trouble).await)
+    }
+
+    /// What it writes: a file and no pipe, which would break, and end it, when we are killed.
+    fn log(&self) -> PathBuf {
+        self.socket().with_extension("log")
+    }
+
+    fn fresh_log(&self) -> io::Result<File> {
+        File::create(self.log())?;
+        // At its end, wherever that is: it may be cut.
+        File::options().append(true).open(self.log())
+    }
+
+    /// Keeps what it writes within its limit.
+    pub(super) fn trim(&self) {
+        let trimmed = std::fs::metadata(self.log()).and_then(|log| {
+            if log.len() > LOG_MAX_BYTES {
+                File::options().write(true).open(self.log())?.set_len(0)
+            } else {
+                Ok(())
+            }
+        });
+        match trimmed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(%error, log = %self.log().display(), "cannot be cut");
+            }
+            _ => {}
+        }
+    }
+
+    /// Why it does not serve, in its own last words where it has some. It is ended, if it has not.
+    async fn why(&self, running: &mut Running, trouble: &str) -> String {
+        let _already_gone = running.child.start_kill();
+        let status = running.child.wait().await;
+        let said = std::fs::read(self.log()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        match (said.lines().rfind(|line| !line.trim().is_empty()), status) {
+            (Some(last), _) => last.to_owned(),
+            (None, Ok(status)) => format!("it {trouble} ({status})"),
+            (None, Err(error)) => format!("it {trouble}: {error}"),
+        }
     }
 
     /// Ends it, whoever has started it, and starts none any more.
@@ -210,27 +249,4 @@ fn send(pidfd: &OwnedFd, signal: Signal) -> io::Result<()> {
 
 fn did_not(why: String) -> Error {
     Error::Start { program: PROGRAM, why }
-}
-
-/// Why one does not serve, in its own last words where it has some. It is ended, if it has not.
-async fn why(running: &mut Running, trouble: &str) -> String {
-    let _already_gone = running.child.start_kill();
-    let status = running.child.wait().await;
-    let said = running.said.read().unwrap_or_else(PoisonError::into_inner).clone();
-    match status {
-        _ if !said.is_empty() => said,
-        Ok(status) => format!("it {trouble} ({status})"),
-        Err(error) => format!("it {trouble}: {error}"),
-    }
-}
-
-/// Logs what it writes, and remembers the last of it.
-async fn listen(stderr: impl AsyncRead + Unpin, said: LastLine) {
-    let mut lines = BufReader::new(stderr).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        tracing::debug!(program = PROGRAM, line);
-        if !line.trim().is_empty() {
-            *said.write().unwrap_or_else(PoisonError::into_inner) = line;
-        }
-    }
 }
