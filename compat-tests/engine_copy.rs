@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use crate::support::archive::{Entry, Tar, pax_record};
-use crate::support::engine_world::{RUN, World};
+use crate::support::engine_world::{RUN, World, command};
 use crate::support::{process, until};
 
 /// How many files the large directory of the image has.
@@ -189,7 +189,7 @@ fn half_a_copy_does_not_count() {
 #[test]
 fn a_part_of_a_volume_is_mounted_and_leads_nowhere_else() {
     let Some(world) = World::new() else { return };
-    let (docker, daemon) = (world.docker(), &world.daemon);
+    let docker = world.docker();
     docker.ok(&["volume", "create", "data"]);
     let data = of_volume(&world, "data");
     fs::create_dir_all(data.join("sub/dir")).unwrap();
@@ -198,20 +198,11 @@ fn a_part_of_a_volume_is_mounted_and_leads_nowhere_else() {
     let part = |subpath: &str| format!("type=volume,src=data,dst=/d,volume-subpath={subpath}");
     let said = world.run(&["--rm", "--mount", &part("sub/dir")], "/bin/busybox cat /d/file");
     assert_eq!(said, "text");
-    for (subpath, expected) in [
-        ("none", format!("cannot access path {}/none: ENOENT", data.display())),
-        ("out", "path concatenation escapes the base directory".to_owned()),
-        ("../..", "path concatenation escapes the base directory".to_owned()),
-    ] {
-        let mount = part(subpath);
-        let said =
-            docker.run(&crate::support::engine_world::command("run", &["--rm", "--mount", &mount], "true"));
-        assert_ne!(said.code, Some(0));
-        assert!(
-            said.err.to_lowercase().contains(&expected.to_lowercase().replace("enoent", "no such file")),
-            "{said:?}"
-        );
+    let absent = format!("cannot access path {}/none: no such file or directory", data.display());
+    let outside = "path concatenation escapes the base directory, base: ";
+    for (subpath, expected) in [("none", absent.as_str()), ("out", outside), ("../..", outside)] {
+        let said = docker.run(&command("run", &["--rm", "--mount", &part(subpath)], "true"));
+        assert!(said.code != Some(0) && said.err.contains(expected), "{said:?}");
     }
     until("nothing is mounted", || (world.staged() == 0).then_some(()));
-    let _ = daemon;
 }

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Response};
+use axum::http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
@@ -15,16 +15,20 @@ use super::error::{Failure, Result};
 use super::extract::read;
 use super::form::Form;
 use super::reply;
-use crate::containers::{CREATE_MAX_BYTES, Containers};
-use crate::engine::Answer;
+use crate::containers::{CREATE_MAX_BYTES, Containers, LABEL, Starting};
+use crate::engine::{Answer, upgraded_to_nothing};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verb {
     /// `POST /containers/create`
     Create,
-    /// `POST /containers/{name}/start` and `/restart`; and `/attach`, at which some engines set a container up.
+    /// `POST /containers/{name}/start` and `/restart`.
     Start(String),
+    /// `POST /containers/{name}/attach`, at which some engines set a container up.
+    Attach(String),
+    /// `POST /commit`
+    Commit,
     /// `/containers/{name}/archive`, which looks into its volumes.
     Visit(String),
     /// `POST /containers/{name}/stop` and `/kill`.
@@ -46,9 +50,9 @@ impl Verb {
         match (method.as_str(), parts.as_slice()) {
             ("POST", ["containers", "create"]) => Some(Self::Create),
             ("POST", ["containers", "prune"]) => Some(Self::Prune),
-            ("POST", ["containers", name, "start" | "restart" | "attach"]) => {
-                Some(Self::Start((*name).to_owned()))
-            }
+            ("POST", ["containers", name, "start" | "restart"]) => Some(Self::Start((*name).to_owned())),
+            ("POST", ["containers", name, "attach"]) => Some(Self::Attach((*name).to_owned())),
+            ("POST", ["commit"]) => Some(Self::Commit),
             ("GET" | "HEAD" | "PUT", ["containers", name, "archive"]) => {
                 Some(Self::Visit((*name).to_owned()))
             }
@@ -69,20 +73,49 @@ pub(super) async fn answer(
     target: Target,
 ) -> Result<Response<Body>> {
     let engine = containers.engine();
+    containers.follow();
     match verb {
         Verb::Create => {
             let body = read(request.into_body(), CREATE_MAX_BYTES).await?;
             Ok(whole(containers.create(target.whole.as_str(), &body).await?))
         }
-        Verb::Start(name) => {
-            let starting = containers.before_start(&name).await?;
-            let response = engine.forward(request, target.whole).await;
-            if let Some(starting) = starting {
-                // A broken connection says nothing: `after_start` looks.
-                let status = response.as_ref().map_or(axum::http::StatusCode::BAD_GATEWAY, Response::status);
-                containers.after_start(starting, status).await;
+        Verb::Start(name) => match containers.before_start(&name).await {
+            Ok(starting) => start(containers, starting, request, target).await,
+            Err(error) => {
+                containers.could_not_start(&name).await;
+                Err(error.into())
             }
-            Ok(response?.map(Body::new))
+        },
+        Verb::Attach(name) => match containers.before_start(&name).await {
+            Ok(starting) => {
+                let response = engine.forward(request, target.whole).await;
+                if let Some(starting) = starting {
+                    containers.after_attach(starting).await;
+                }
+                Ok(response?.map(Body::new))
+            }
+            // The CLI shows why a start fails, not why an attach before it does: so that nothing is attached to for now.
+            Err(error) => match upgraded_to_nothing(request) {
+                Some(response) => Ok(response.map(|()| Body::empty())),
+                None => Err(error.into()),
+            },
+        },
+        Verb::Commit => {
+            let mut query = target.whole.query().unwrap_or_default().to_owned();
+            let name = Form::parse(&query)?.into_pairs().into_iter().find(|(key, _)| key == "container");
+            let is_ours = match name {
+                Some((_, name)) => containers.id_of(&name).await?.is_some(),
+                None => false,
+            };
+            if !is_ours {
+                return Ok(engine.forward(request, target.whole).await?.map(Body::new));
+            }
+            // What we know a container by is not its image's: a label cannot be taken away, but emptied.
+            let forgotten = format!("LABEL {LABEL}=");
+            query.push_str(&format!("&changes={}", part_of_url(&forgotten)));
+            let asked = format!("{}?{query}", target.whole.path());
+            let asked = PathAndQuery::try_from(asked).map_err(|error| Failure::invalid(error.to_string()))?;
+            Ok(engine.forward(request, asked).await?.map(Body::new))
         }
         Verb::Visit(name) => {
             let visit = containers.visit(&name).await?;
@@ -127,6 +160,22 @@ pub(super) async fn answer(
         }
         Verb::List => list(containers, &target).await,
     }
+}
+
+/// Has the engine start a container whose volumes are mounted, if it has any.
+async fn start(
+    containers: &Containers,
+    starting: Option<Starting>,
+    request: Request,
+    target: Target,
+) -> Result<Response<Body>> {
+    let response = containers.engine().forward(request, target.whole).await;
+    if let Some(starting) = starting {
+        // A broken connection says nothing: `after_start` looks.
+        let status = response.as_ref().map_or(StatusCode::BAD_GATEWAY, Response::status);
+        containers.after_start(starting, status).await;
+    }
+    Ok(response?.map(Body::new))
 }
 
 /// The list; the filter `volume` is ours, the engine knows none.
@@ -204,9 +253,9 @@ mod tests {
         };
         assert_eq!(verb("POST", "containers/create"), Some(Verb::Create));
         assert_eq!(verb("POST", "containers/x/start"), Some(Verb::Start("x".into())));
-        for verb_of in ["restart", "attach"] {
-            assert_eq!(verb("POST", &format!("containers/x/{verb_of}")), Some(Verb::Start("x".into())));
-        }
+        assert_eq!(verb("POST", "containers/x/restart"), Some(Verb::Start("x".into())));
+        assert_eq!(verb("POST", "containers/x/attach"), Some(Verb::Attach("x".into())));
+        assert_eq!(verb("POST", "commit"), Some(Verb::Commit));
         assert_eq!(verb("PUT", "containers/x/archive"), Some(Verb::Visit("x".into())));
         assert_eq!(verb("POST", "containers/x/kill"), Some(Verb::Stop("x".into())));
         assert_eq!(verb("DELETE", "containers/x"), Some(Verb::Remove("x".into())));

@@ -12,7 +12,7 @@ use super::{Error, Result};
 use crate::volumes::Texts;
 
 /// The label by which a container is found again whose id nobody has written down.
-pub(super) const LABEL: &str = "io.dockplug.container";
+pub const LABEL: &str = "io.dockplug.container";
 
 /// A create request, as far as it is looked at in its own spelling.
 #[derive(Debug, Clone)]

@@ -46,13 +46,12 @@ pub enum Error {
         subpath: String,
     },
     /// A part of a volume is not there.
-    #[error("cannot access path {}", path.display())]
+    #[error("cannot access path {}: {reason}", path.display())]
     SubpathAbsent {
         /// The part.
         path: PathBuf,
         /// What the kernel says.
-        #[source]
-        source: std::io::Error,
+        reason: String,
     },
     /// A volume would be mounted where the image has a file.
     #[error("cannot mount volume over existing file, file exists {0}")]

@@ -1,10 +1,11 @@
 //! What the engine says happens to its containers, from its events; and after any time nobody listened, from its list.
 //!
-//! Somebody listens while there is a container to listen for: from the first request that is about one, and for as long
-//! as the engine goes on. When the engine goes, the next request begins anew.
+//! Somebody listens while there is a container to listen for, from the first request that is about one. When the engine
+//! goes, it is tried again at the next request and every now and then.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -14,11 +15,16 @@ use serde_json::Value;
 use super::body::LABEL;
 use super::create::json;
 use super::life::is_over;
+use super::record::Record;
 use super::{Containers, Error, Result};
 use crate::error::chain;
 
 /// The longest line of the engine's events, in bytes: one event.
 const LINE_MAX_BYTES: usize = 1 << 20;
+/// How long it takes until an engine that has gone is tried again without a request; twice as long each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+/// As long, and no longer.
+const PAUSE_LONGEST: Duration = Duration::from_secs(30);
 /// Everything that happens to containers; what is wanted of it is found here.
 const EVENTS: &str = "/events?filters=%7B%22type%22%3A%5B%22container%22%5D%7D";
 const LIST: &str = "/containers/json?all=1";
@@ -26,16 +32,36 @@ const LIST: &str = "/containers/json?all=1";
 impl Containers {
     /// Listens from now on, if nobody does and there is something to hear.
     pub fn follow(&self) {
-        if self.is_empty() || self.0.following.swap(true, Ordering::SeqCst) {
+        if self.is_empty() {
             return;
         }
+        if self.0.following.swap(true, Ordering::SeqCst) {
+            return self.0.wake.notify_one();
+        }
         let containers = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = containers.listen().await {
+        tokio::spawn(async move { containers.listen_on().await });
+    }
+
+    /// Listens, and when the engine has gone, until it is back: at the next request, or after a while.
+    async fn listen_on(&self) {
+        let mut pause = PAUSE_FIRST;
+        let mut interval = tokio::time::interval(PAUSE_LONGEST);
+        loop {
+            let began = Instant::now();
+            if let Err(error) = self.listen().await {
                 tracing::debug!(error = chain(&error), "the engine is not listened to any more");
             }
-            containers.0.following.store(false, Ordering::SeqCst);
-        });
+            if self.is_empty() {
+                break;
+            }
+            pause = if began.elapsed() > PAUSE_LONGEST { PAUSE_FIRST } else { PAUSE_LONGEST.min(pause * 2) };
+            interval.reset_after(pause);
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = self.0.wake.notified() => {}
+            }
+        }
+        self.0.following.store(false, Ordering::SeqCst);
     }
 
     async fn listen(&self) -> Result<()> {
@@ -111,6 +137,9 @@ impl Containers {
     /// # Errors
     /// The engine is not there, or its list cannot be read.
     pub async fn reconcile(&self) -> Result<()> {
+        // Before the list: what is made meanwhile is not in it, and is not gone.
+        let records: Vec<(String, Record)> = self.0.records().clone().into_iter().collect();
+        let records: Vec<_> = records.into_iter().filter(|(token, _)| !self.is_being_made(token)).collect();
         let answer = self.engine().ask(Method::GET, LIST, None).await?;
         let nonsense = || Error::Nonsense { asked: LIST.to_owned(), expected: "a list of containers" };
         if answer.status != StatusCode::OK {
@@ -128,13 +157,9 @@ impl Containers {
         }
         by_token.retain(|_, id| by_id.get(id) == Some(&false));
         self.remove_all_unwanted(&by_token).await?;
-        let records = self.0.records().clone();
         for (token, mut record) in records {
             if record.id.is_none() {
                 // Its create was not seen to the end: there is such a container, or there is none.
-                if self.is_being_made(&token) {
-                    continue;
-                }
                 let Some(id) = by_token.get(&token) else {
                     // The engine may be making it still: then nobody wants it.
                     self.give_up(&token).await?;

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use hyper::StatusCode;
+use hyper::{Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::OwnedMutexGuard;
 
@@ -108,6 +108,35 @@ impl Containers {
         drop(starting.turn);
         if status != StatusCode::NOT_MODIFIED {
             self.over(&starting.token, &starting.id).await;
+            self.could_not_start(&starting.id).await;
+        }
+    }
+
+    /// The engine has answered an attach: some have set the container up now, so that it uses its volumes.
+    pub async fn after_attach(&self, starting: Starting) {
+        drop(starting.turn);
+        self.ended(&starting.token, &starting.id).await;
+    }
+
+    /// A container was not started: one that is removed when it ends is removed, as dockerd does. Who waits for that (the
+    /// CLI's `run --rm`) would wait for ever.
+    pub async fn could_not_start(&self, name: &str) {
+        let Ok(Some(container)) = self.inspect(name).await else { return };
+        let Some((_, record)) = container["Id"].as_str().and_then(|id| self.find(id)) else { return };
+        let Some(id) = record.id.filter(|_| record.auto_remove && is_idle(&container)) else { return };
+        let target = format!("/containers/{id}?force=1");
+        match self.engine().ask(Method::DELETE, &target, None).await {
+            Ok(answer) if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND => {
+                self.removed(&id, true).await;
+            }
+            Ok(answer) => {
+                let status = answer.status.as_u16();
+                tracing::warn!(id, status, "a container that could not be started is not removed");
+            }
+            Err(error) => {
+                let error = chain(&error);
+                tracing::warn!(id, error, "a container that could not be started is not removed");
+            }
         }
     }
 

@@ -37,8 +37,10 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use body::LABEL;
 use copy::Absent;
 pub use error::Error;
+pub use life::Starting;
 use places::Places;
 use record::{CONTAINERS, Record, UNWANTED, Use};
 use unwanted::{Making, Unwanted};
@@ -70,6 +72,8 @@ struct Inner {
     turns: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Whether somebody listens to the engine's events.
     following: AtomicBool,
+    /// Somebody has asked for something: if the engine has gone, it may be back.
+    wake: tokio::sync::Notify,
     absent: Absent,
     unwanted: Unwanted,
     making: Making,
@@ -99,6 +103,7 @@ impl Containers {
             records: Mutex::new(records),
             turns: Mutex::default(),
             following: AtomicBool::new(false),
+            wake: tokio::sync::Notify::default(),
             absent: Absent::default(),
             unwanted,
             making: Making::default(),

@@ -92,7 +92,7 @@ fn bind_part(volume: &Path, subpath: &str, path: &Path) -> Result<()> {
             Error::SubpathEscapes { base: volume.to_owned(), subpath: subpath.to_owned() }
         }
         confine::Error::System { source, .. } => {
-            Error::SubpathAbsent { path: volume.join(subpath), source: source.into() }
+            Error::SubpathAbsent { path: volume.join(subpath), reason: source.desc().to_lowercase() }
         }
         other => failed_to_bind(other),
     })?;

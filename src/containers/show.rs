@@ -25,9 +25,9 @@ impl Containers {
         }
         for container in list.as_array_mut().into_iter().flatten() {
             let found = container["Id"].as_str().and_then(|id| self.find(id));
+            forget_label(container);
             if let Some((_, record)) = found {
                 mounts(container, &record);
-                forget_label(container);
             }
         }
         list

@@ -79,6 +79,27 @@ impl Engine {
     }
 }
 
+/// Answers a request that asks for an upgrade with a stream on which nothing comes, until the client ends it; none when
+/// it asks for none.
+pub fn upgraded_to_nothing<B>(mut request: Request<B>) -> Option<Response<()>> {
+    let protocol = upgrade_asked(request.headers())?;
+    let client = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let ended = match client.await {
+            Ok(client) => tokio::io::copy(&mut TokioIo::new(client), &mut tokio::io::sink()).await.map(drop),
+            Err(error) => Err(std::io::Error::other(error)),
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a stream on which nothing comes ended early");
+        }
+    });
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    response.headers_mut().insert(UPGRADE, protocol);
+    Some(response)
+}
+
 /// The protocol that a client wants to speak from now on, if it wants to.
 fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let asks = named(headers).any(|name| name.eq_ignore_ascii_case("upgrade"));

@@ -36,6 +36,7 @@ pub use error::Error;
 use find::Place;
 pub use find::WELL_KNOWN;
 use service::Service;
+pub use forward::upgraded_to_nothing;
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
