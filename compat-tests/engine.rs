@@ -1,4 +1,4 @@
-//! In front of a real engine: podman runs the containers, and knows nothing of volumes; they are ours.
+//! In front of a real engine: it runs the containers, and knows nothing of volumes; they are ours.
 
 use std::fs;
 
@@ -39,7 +39,7 @@ fn a_container_uses_a_plugins_volume_and_the_engine_knows_none() {
         world.run(&["--rm", "--mount", "type=volume,src=data,dst=/d,readonly"], "/bin/busybox cat /d/file"),
         "text"
     );
-    assert_eq!(world.volumes_of_podman(), "");
+    assert_eq!(world.volumes_of_engine(), "");
     until("it is unmounted", || (world.staged() == 0).then_some(()));
 
     let id = docker.ok(&command(
@@ -93,7 +93,7 @@ fn local_and_anonymous_volumes_are_ours_too() {
     until("its own volume is gone", || (docker.ok(&["volume", "ls", "-q"]) == "here").then_some(()));
     world.run(&["--rm", "-v", "/own"], "echo x > /own/x");
     until("its own volume is gone", || (docker.ok(&["volume", "ls", "-q"]) == "here").then_some(()));
-    assert_eq!(world.volumes_of_podman(), "");
+    assert_eq!(world.volumes_of_engine(), "");
     assert_eq!(docker.ok(&["volume", "rm", "here"]), "here");
 }
 
@@ -143,7 +143,7 @@ fn a_daemon_that_is_killed_knows_its_containers_again() {
     assert!(docker.fails(&["volume", "rm", "data"]).contains(&id));
     world.daemon.kill();
     // Ends while nobody listens.
-    world.podman.ok(&["rm", "-f", "-t", "0", "user"]);
+    world.straight().ok(&["rm", "-f", "user"]);
     world.daemon.launch();
     until("nobody uses it", || (docker.run(&["volume", "rm", "data"]).code == Some(0)).then_some(()));
     assert_eq!(world.staged(), 0);

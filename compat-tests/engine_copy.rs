@@ -59,8 +59,8 @@ fn names(directory: &Path) -> Vec<String> {
 
 /// No container but these is left in podman, and no volume.
 fn assert_clean(world: &World, containers: usize) {
-    assert_eq!(world.podman.ok(&["ps", "-aq"]).lines().count(), containers);
-    assert_eq!(world.volumes_of_podman(), "");
+    assert_eq!(world.engine.ok(&["ps", "-aq"]).lines().count(), containers);
+    assert_eq!(world.volumes_of_engine(), "");
     assert_eq!(world.staged(), 0);
 }
 
@@ -180,10 +180,10 @@ fn half_a_copy_does_not_count() {
     }
     // What was only to show the image is gone too.
     until("podman has what we have", || {
-        let theirs = world.podman.ok(&["ps", "-a", "--format", "{{.Names}}"]);
+        let theirs = world.engine.ok(&["ps", "-a", "--format", "{{.Names}}"]);
         (!theirs.contains("dockplug-copy")).then_some(())
     });
-    assert_eq!(world.volumes_of_podman(), "");
+    assert_eq!(world.volumes_of_engine(), "");
 }
 
 #[test]

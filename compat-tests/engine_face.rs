@@ -109,7 +109,7 @@ fn a_system_prune_takes_from_both() {
     assert_eq!((docker.ok(&["ps", "-aq"]), volumes()), (String::new(), 3));
     let said = docker.ok(&["system", "prune", "-f", "--volumes"]);
     assert!(said.contains("Deleted Volumes:") && said.contains("Total reclaimed space:"), "{said}");
-    assert_eq!((docker.ok(&["images", "-q"]).lines().count(), world.volumes_of_podman()), (1, String::new()));
+    assert_eq!((docker.ok(&["images", "-q"]).lines().count(), world.volumes_of_engine()), (1, String::new()));
     assert_eq!(volumes(), 0, "with this version of the API, all that nobody uses");
 }
 
@@ -157,7 +157,7 @@ fn events_of_both_are_told_as_they_come() {
     let filter = "?filters=%7B%22event%22%3A%5B%22die%22%2C%22mount%22%5D%7D";
     let mut chosen = Events::listen(&world.daemon, filter);
     // Of a volume of its own the engine may tell what it likes.
-    world.podman.ok(&["volume", "create", "its-own"]);
+    world.engine.ok(&["volume", "create", "its-own"]);
     world.docker().ok(&["volume", "create", "data"]);
     assert_eq!(events.up_to("volume create"), ["volume create"]);
     world.run(&["-v", "data:/data", "--name", "one"], "exit 0");
@@ -178,7 +178,7 @@ fn the_past_of_both_is_in_the_order_of_time() {
     world.run(&["--name", "one"], "exit 0");
     docker.ok(&["volume", "create", "second"]);
     docker.ok(&["rm", "one"]);
-    world.podman.ok(&["volume", "create", "its-own"]);
+    world.engine.ok(&["volume", "create", "its-own"]);
     let until = world.daemon.http().look("/info")["SystemTime"].as_str().unwrap().to_owned();
     docker.ok(&["volume", "create", "third"]);
     let format = "{{.Type}} {{.Action}} {{.Actor.ID}} {{.TimeNano}}";
@@ -225,7 +225,7 @@ fn an_engine_that_restarts_is_missed_and_found_again() {
         Events::listen(&world.daemon, "?filters=%7B%22event%22%3A%5B%22die%22%2C%22create%22%5D%7D");
     let before = docker.ok(&command("create", &[], "exit 0"));
     assert_eq!(events.up_to("container create"), ["container create"]);
-    world.kill_engine();
+    world.engine.kill();
 
     let refused = http.ask("GET", "/v1.41/containers/json");
     assert_eq!(refused.status, 503);
@@ -244,9 +244,9 @@ fn an_engine_that_restarts_is_missed_and_found_again() {
     assert_eq!(docker.ok(&["volume", "ls", "-q"]), "data");
     assert_eq!(events.up_to("volume create"), ["volume create"]);
     // Something happens while nobody serves.
-    world.podman.shell(&["--name", "between"], "exit 0");
+    world.engine.shell(&["--name", "between"], "exit 0");
 
-    world.start_engine();
+    world.engine.launch();
     assert!(docker.ok(&["ps", "-aq", "--no-trunc"]).contains(&before));
     assert_eq!(events.up_to("container die"), ["container create", "container die"], "what was missed");
     assert_eq!(world.run(&["--rm", "-v", "data:/data"], "echo hello"), "hello");
@@ -258,13 +258,13 @@ fn an_engine_that_hangs_keeps_nobody() {
     let Some(world) = World::new() else { return };
     let http = world.daemon.http();
     http.look("/info");
-    process::send(world.engine_pid(), Signal::SIGSTOP);
+    process::send(world.engine.pid(), Signal::SIGSTOP);
     // Also the first of these comes to an end; there is no other way for it to.
     assert_eq!(http.ask("GET", "/_ping").header("Api-Version"), Some("1.41"));
     let info = http.look("/info");
     assert!(info["Warnings"][0].as_str().unwrap().contains("does not answer"), "{info}");
     assert_eq!(http.look("/version")["ApiVersion"], "1.41");
     assert_eq!(http.ask("GET", "/volumes").status, 200);
-    process::send(world.engine_pid(), Signal::SIGCONT);
+    process::send(world.engine.pid(), Signal::SIGCONT);
     until("the engine is heard again", || (http.look("/info")["Warnings"] == json!([])).then_some(()));
 }

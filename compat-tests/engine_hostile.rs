@@ -32,9 +32,9 @@ fn create_with(host: &str) -> String {
 
 /// Every volume that podman has, or that one of its containers has.
 fn assert_podman_has_none(world: &World, what: &str) {
-    assert_eq!(world.volumes_of_podman(), "", "{what}");
-    for id in world.podman.ok(&["ps", "-aq"]).lines() {
-        let mounts = world.podman.ok(&["inspect", "-f", "{{range .Mounts}}{{.Type}} {{end}}", id]);
+    assert_eq!(world.volumes_of_engine(), "", "{what}");
+    for id in world.engine.ok(&["ps", "-aq"]).lines() {
+        let mounts = world.engine.ok(&["inspect", "-f", "{{range .Mounts}}{{.Type}} {{end}}", id]);
         assert!(!mounts.contains("volume"), "{what}: {mounts}");
     }
 }
@@ -202,8 +202,8 @@ fn a_body_that_breaks_off_is_not_a_whole_one_to_the_engine() {
     break_off(&world, head, body.as_bytes());
     // All of an archive, were the end of what came the end of the body.
     let file = world.daemon.place().join("saved.tar");
-    world.podman.ok(&["save", "-o", &file.display().to_string(), "box"]);
-    world.podman.ok(&["rmi", "-f", "box"]);
+    world.engine.ok(&["save", "-o", &file.display().to_string(), "box"]);
+    world.engine.ok(&["rmi", "-f", "box"]);
     let archive = fs::read(&file).unwrap();
     break_off(&world, "POST /images/load HTTP/1.1\r\nContent-Type: application/x-tar\r\n", &archive);
     assert_eq!(

@@ -96,7 +96,7 @@ fn an_engine_that_starts_a_container_by_itself_writes_nowhere() {
         &["--name", "one", "-v", "data:/data"],
         "echo lost > /data/file; /bin/busybox sleep 1000",
     ));
-    let said = world.podman.run(&["start", "one"]);
+    let said = world.engine.run(&["start", "one"]);
     assert_ne!(said.code, Some(0), "{said:?}");
     assert!(said.err.contains("no such file or directory"), "{said:?}");
     docker.ok(&["start", "one"]);
@@ -107,9 +107,9 @@ fn an_engine_that_starts_a_container_by_itself_writes_nowhere() {
         .filter(|out| !out.is_empty())),
         "lost"
     );
-    world.podman.ok(&["stop", "-t", "0", "one"]);
+    world.engine.ok(&["stop", "-t", "0", "one"]);
     unmounted(&world);
-    assert_ne!(world.podman.run(&["start", "one"]).code, Some(0));
+    assert_ne!(world.engine.run(&["start", "one"]).code, Some(0));
     docker.ok(&["rm", "-f", "one"]);
     assert_eq!(world.run(&["--rm", "-v", "data:/data"], "/bin/busybox cat /data/file"), "lost");
 }
@@ -161,15 +161,15 @@ fn an_engine_may_go_and_come_back() {
     until("it has written", || {
         (docker.run(&["exec", "user", "/bin/busybox", "cat", "/data/file"]).out == "text").then_some(())
     });
-    world.kill_engine();
+    world.engine.kill();
     assert!(docker.fails(&["ps"]).contains("nobody listens on"));
     assert!(world.staged() > 0);
-    world.start_engine();
+    world.engine.launch();
     assert_eq!(docker.ok(&["exec", "user", "/bin/busybox", "cat", "/data/file"]), "text");
-    world.kill_engine();
+    world.engine.kill();
     // Ends while the engine does not tell.
-    world.podman.ok(&["kill", "user"]);
-    world.start_engine();
+    world.engine.ok(&["kill", "user"]);
+    world.engine.launch();
     docker.ok(&["ps"]);
     unmounted(&world);
 }

@@ -14,7 +14,13 @@ use super::http::Http;
 use super::{process, until};
 
 /// The image.
-const IMAGE: &str = "box";
+pub(crate) const IMAGE: &str = "box";
+
+/// What is in it, as a tar: a static busybox.
+pub(crate) fn image() -> Vec<u8> {
+    let busybox = fs::read(process::program("busybox")).unwrap();
+    Tar::new().with(&Entry::directory("bin")).with(&Entry::file("bin/busybox", &busybox)).end()
+}
 
 /// A podman's service, while it runs.
 #[derive(Debug)]
@@ -68,10 +74,7 @@ impl Podman {
         );
         fs::write(place.join("containers.conf"), configuration).unwrap();
         let podman = Self { place: place.to_owned() };
-        let busybox = fs::read(process::program("busybox")).unwrap();
-        let image =
-            Tar::new().with(&Entry::directory("bin")).with(&Entry::file("bin/busybox", &busybox)).end();
-        fs::write(place.join("box.tar"), image).unwrap();
+        fs::write(place.join("box.tar"), image()).unwrap();
         podman.ok(&["import", &place.join("box.tar").display().to_string(), IMAGE]);
         podman
     }
