@@ -140,12 +140,12 @@ pub(super) async fn answer(
             Ok(response.map(Body::new))
         }
         Verb::Remove(name) => {
-            let id = containers.id_of(&name).await?;
             containers.catch_up().await?;
+            let removing = containers.before_remove(&name).await?;
             let own = Form::parse(target.whole.query().unwrap_or_default())?.bool("v");
             let response = engine.forward(request, target.whole).await?;
-            if let Some(id) = id.filter(|_| response.status().is_success()) {
-                containers.removed(&id, own).await;
+            if let Some(removing) = removing.filter(|_| response.status().is_success()) {
+                containers.after_remove(removing, own).await;
             }
             Ok(response.map(Body::new))
         }

@@ -113,7 +113,7 @@ impl Containers {
                     tracing::warn!(error = chain(&error), "a container that has turned up is not looked at");
                 }
             }
-            "destroy" | "remove" => self.removed(&id, false).await,
+            "destroy" | "remove" => self.removed(&id).await,
             _ => {}
         }
     }

@@ -21,6 +21,14 @@ pub struct Starting {
     turn: OwnedMutexGuard<()>,
 }
 
+/// A removal under way: what the engine's events say of the container waits until the engine has answered, since they do
+/// not tell whether its own volumes go too.
+#[derive(Debug)]
+pub struct Removing {
+    id: String,
+    turn: OwnedMutexGuard<()>,
+}
+
 impl Containers {
     /// Mounts the volumes of a container that is about to be started, by any of its names. None when it uses none of
     /// ours, or is not there: the engine says so then.
@@ -166,11 +174,39 @@ impl Containers {
         }
     }
 
-    /// The engine has removed a container, of which this is the whole id. `own` removes its own volumes too.
-    pub async fn removed(&self, id: &str, own: bool) {
+    /// A container is about to be removed, by any of its names. None when it uses no volume of ours.
+    ///
+    /// # Errors
+    /// The engine is not there.
+    pub async fn before_remove(&self, name: &str) -> Result<Option<Removing>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let container = self.inspect(name).await?;
+        let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
+        let Some((id, (token, _))) = id.and_then(|id| Some((id.clone(), self.find(&id)?))) else {
+            return Ok(None);
+        };
+        Ok(Some(Removing { id, turn: self.turn(&token).await }))
+    }
+
+    /// The engine has removed it. `own` removes its own volumes too.
+    pub async fn after_remove(&self, removing: Removing, own: bool) {
+        let Removing { id, turn } = removing;
+        self.forget(&id, own).await;
+        drop(turn);
+    }
+
+    /// The engine has removed a container, of which this is the whole id.
+    pub(super) async fn removed(&self, id: &str) {
         let Some((token, _)) = self.find(id) else { return };
         let _turn = self.turn(&token).await;
-        let Some((_, record)) = self.find(id) else { return };
+        self.forget(id, false).await;
+    }
+
+    /// In its turn.
+    async fn forget(&self, id: &str, own: bool) {
+        let Some((token, record)) = self.find(id) else { return };
         self.unmount(id, &record.uses).await;
         if let Err(error) = self.0.places.remove(&token) {
             tracing::warn!(id, error = chain(&error), "the directories of a removed container are left");
@@ -181,19 +217,6 @@ impl Containers {
         if own || record.auto_remove {
             self.drop_own(&record.uses).await;
         }
-    }
-
-    /// The whole id of a container of ours, by any of its names.
-    ///
-    /// # Errors
-    /// The engine is not there.
-    pub async fn id_of(&self, name: &str) -> Result<Option<String>> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let container = self.inspect(name).await?;
-        let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
-        Ok(id.filter(|id| self.find(id).is_some()))
     }
 
     async fn mount(&self, id: &str, uses: &[Use]) -> Result<()> {
@@ -233,7 +256,7 @@ impl Containers {
     pub(super) async fn settle(&self, token: &str, record: &Record, running: Option<bool>) {
         let Some(id) = record.id.as_deref() else { return };
         match running {
-            None => self.removed(id, false).await,
+            None => self.removed(id).await,
             Some(false) => self.ended(token, id).await,
             Some(true) => {}
         }
