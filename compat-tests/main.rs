@@ -2,7 +2,8 @@
 //!
 //! Each test starts a daemon of its own. By default that is dockplugd, on the runtime that `COMPAT_RUNTIME` names; with
 //! `COMPAT_DAEMON=dockerd` the same tests run against a real dockerd, which keeps them honest (`make oracle`). They need
-//! root, runc, rclone, fuse3, docker-registry, skopeo, podman, openssl, ip and a docker CLI: `make test` brings them.
+//! root, runc, rclone, fuse3, docker-registry, skopeo, podman, openssl, ip, docker-compose and a docker CLI: `make test` brings
+//! them. What is forwarded goes to podman, with `COMPAT_ENGINE=dockerd` to a dockerd.
 
 #[cfg(test)]
 mod support;
@@ -22,13 +23,25 @@ mod engine;
 #[cfg(test)]
 mod engine_auto;
 #[cfg(test)]
+mod engine_cli;
+#[cfg(test)]
+mod engine_compose;
+#[cfg(test)]
 mod engine_copy;
 #[cfg(test)]
 mod engine_face;
 #[cfg(test)]
 mod engine_hostile;
 #[cfg(test)]
+mod engine_images;
+#[cfg(test)]
 mod engine_life;
+#[cfg(test)]
+mod engine_streams;
+#[cfg(test)]
+mod engine_terminal;
+#[cfg(test)]
+mod engine_workflow;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

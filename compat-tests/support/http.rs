@@ -146,6 +146,11 @@ impl Connection {
         self.answer(method)
     }
 
+    /// Exactly as many bytes as fit.
+    pub(crate) fn read_exact(&mut self, bytes: &mut [u8]) -> io::Result<()> {
+        self.reader.read_exact(bytes)
+    }
+
     /// One line of a stream that does not end, without its end; empty when the stream is over.
     pub(crate) fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();

@@ -20,6 +20,7 @@ pub(crate) mod plugin;
 pub(crate) mod podman;
 pub(crate) mod process;
 pub(crate) mod registry;
+pub(crate) mod terminal;
 pub(crate) mod tokens;
 pub(crate) mod wire;
 

@@ -135,7 +135,7 @@ impl Containers {
         let target = format!("/containers/{id}?force=1");
         match self.engine().ask(Method::DELETE, &target, None).await {
             Ok(answer) if answer.status.is_success() || answer.status == StatusCode::NOT_FOUND => {
-                self.removed(&id, true).await;
+                self.removed(&id).await;
             }
             Ok(answer) => {
                 let status = answer.status.as_u16();
@@ -179,14 +179,8 @@ impl Containers {
     /// # Errors
     /// The engine is not there.
     pub async fn before_remove(&self, name: &str) -> Result<Option<Removing>> {
-        if self.is_empty() {
-            return Ok(None);
-        }
-        let container = self.inspect(name).await?;
-        let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
-        let Some((id, (token, _))) = id.and_then(|id| Some((id.clone(), self.find(&id)?))) else {
-            return Ok(None);
-        };
+        let Some(id) = self.id_of(name).await? else { return Ok(None) };
+        let Some((token, _)) = self.find(&id) else { return Ok(None) };
         Ok(Some(Removing { id, turn: self.turn(&token).await }))
     }
 
@@ -217,6 +211,19 @@ impl Containers {
         if own || record.auto_remove {
             self.drop_own(&record.uses).await;
         }
+    }
+
+    /// The whole id of a container of ours, by any of its names.
+    ///
+    /// # Errors
+    /// The engine is not there.
+    pub async fn id_of(&self, name: &str) -> Result<Option<String>> {
+        if self.is_empty() {
+            return Ok(None);
+        }
+        let container = self.inspect(name).await?;
+        let id = container.and_then(|container| container["Id"].as_str().map(str::to_owned));
+        Ok(id.filter(|id| self.find(id).is_some()))
     }
 
     async fn mount(&self, id: &str, uses: &[Use]) -> Result<()> {

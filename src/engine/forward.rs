@@ -3,6 +3,9 @@
 //! What belongs to one connection only is taken away on each side (RFC 9110, 7.6.1), but for the upgrade itself: attach,
 //! exec and build make a stream of bytes of their connection, which is then copied both ways, half-closes and all.
 
+use std::io;
+use std::pin::pin;
+
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
 use hyper::header::{
@@ -12,8 +15,12 @@ use hyper::http::uri::PathAndQuery;
 use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response, StatusCode, Uri, Version};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use super::{Departed, Engine, Error, Result};
+
+/// How much of an upgraded connection is on its way at a time, in bytes each way.
+const COPY_BYTES: usize = 32 << 10;
 
 /// What is about one connection, beside what `Connection` names. `Expect` is answered by whoever reads the body.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -52,15 +59,9 @@ impl Engine {
         }
         *request.uri_mut() = Uri::from(target);
         *request.version_mut() = Version::HTTP_11;
-        let gone = async {
-            match departed {
-                Some(departed) => departed.wait().await,
-                None => std::future::pending().await,
-            }
-        };
         let mut response = tokio::select! {
             response = self.send(request) => response?,
-            () = gone => return Err(Error::Departed),
+            () = gone(departed.as_ref()) => return Err(Error::Departed),
         };
         match client {
             Some(client) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -71,7 +72,7 @@ impl Engine {
                 if let Some(protocol) = protocol {
                     response.headers_mut().insert(UPGRADE, protocol);
                 }
-                tokio::spawn(join(client, engine));
+                tokio::spawn(join(client, engine, departed));
             }
             _ => strip(response.headers_mut()),
         }
@@ -87,7 +88,7 @@ pub fn upgraded_to_nothing<B>(mut request: Request<B>) -> Option<Response<()>> {
     tokio::spawn(async move {
         let ended = match client.await {
             Ok(client) => tokio::io::copy(&mut TokioIo::new(client), &mut tokio::io::sink()).await.map(drop),
-            Err(error) => Err(std::io::Error::other(error)),
+            Err(error) => Err(io::Error::other(error)),
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "a stream on which nothing comes ended early");
@@ -120,16 +121,47 @@ fn strip(headers: &mut HeaderMap) {
     }
 }
 
-/// Copies both ways until both are over. An end of one side is an end for the other, which may go on speaking.
-async fn join(client: OnUpgrade, engine: OnUpgrade) {
+/// Resolves when the client has gone, if anybody can tell.
+async fn gone(departed: Option<&Departed>) {
+    match departed {
+        Some(departed) => departed.wait().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Copies both ways until both are over. An end of one side is an end for the other, which may go on speaking, unless
+/// the client has gone: then the engine is left as soon as it has what the client said last.
+async fn join(client: OnUpgrade, engine: OnUpgrade, departed: Option<Departed>) {
     let (client, engine) = match tokio::try_join!(client, engine) {
         Ok(both) => both,
         Err(error) => return tracing::debug!(%error, "an upgrade came to nothing"),
     };
-    let (mut client, mut engine) = (TokioIo::new(client), TokioIo::new(engine));
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut engine).await {
+    let (from_client, to_client) = tokio::io::split(TokioIo::new(client));
+    let (from_engine, to_engine) = tokio::io::split(TokioIo::new(engine));
+    let mut up = pin!(pour(from_client, to_engine));
+    let down = pour(from_engine, to_client);
+    let mut said_all = false;
+    let both = async {
+        let up = async {
+            up.as_mut().await?;
+            said_all = true;
+            Ok(())
+        };
+        tokio::try_join!(up, down).map(drop)
+    };
+    let ended = tokio::select! {
+        ended = both => ended,
+        () = gone(departed.as_ref()) => if said_all { Ok(()) } else { up.await },
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "an upgraded connection ended early");
     }
+}
+
+/// Copies to the end, and tells it.
+async fn pour(from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) -> io::Result<()> {
+    tokio::io::copy_buf(&mut BufReader::with_capacity(COPY_BYTES, from), &mut to).await?;
+    to.shutdown().await
 }
 
 #[cfg(test)]

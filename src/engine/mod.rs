@@ -35,8 +35,8 @@ pub use departed::Departed;
 pub use error::Error;
 use find::Place;
 pub use find::WELL_KNOWN;
-use service::Service;
 pub use forward::upgraded_to_nothing;
+use service::Service;
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
