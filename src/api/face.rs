@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::router::{API_VERSION, EXPERIMENTAL};
 use super::version::{self, ApiVersion};
+use crate::containers::Containers;
 use crate::engine::{Engine, Error, Result};
 
 /// How long a client waits for the engine to say which version it has.
@@ -78,7 +79,11 @@ struct Inner {
 
 impl Face {
     /// The face of an engine that has said nothing yet.
-    pub fn of(engine: Engine) -> Self {
+    pub fn of(containers: &Containers) -> Self {
+        Self::of_engine(containers.engine().clone())
+    }
+
+    fn of_engine(engine: Engine) -> Self {
         Self(Some(Arc::new(Inner { engine, said: RwLock::default(), hangs: AtomicBool::new(false) })))
     }
 
@@ -241,7 +246,7 @@ mod tests {
         let face = Face::default();
         assert_eq!(*face.look().await, ALONE);
         assert!(face.ask(version::MAX, "/info").await.is_none());
-        let absent = Face::of(Engine::at("/no/such.sock".into()));
+        let absent = Face::of_engine(Engine::at("/no/such.sock".into()));
         assert_eq!(*absent.look().await, ALONE);
         let error = absent.ask(version::MAX, "/info").await.unwrap().unwrap_err();
         assert!(matches!(error, Error::Absent { .. }), "{error:?}");
@@ -253,7 +258,7 @@ mod tests {
         let socket = directory.path().join("e.sock");
         // It listens, and never answers.
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-        let face = Face::of(Engine::at(socket.clone()));
+        let face = Face::of_engine(Engine::at(socket.clone()));
         assert_eq!(*face.look().await, ALONE);
         // Ready at once: nothing in between waits for anything.
         assert_eq!(*face.look().now_or_never().unwrap(), ALONE);

@@ -108,10 +108,7 @@ impl App {
             plugins: plugins.clone(),
             hosts,
             volumes: volumes.clone(),
-            face: containers
-                .as_ref()
-                .map(|containers| Face::of(containers.engine().clone()))
-                .unwrap_or_default(),
+            face: containers.as_ref().map(Face::of).unwrap_or_default(),
             containers: containers.clone(),
             events,
             facts: Arc::new(facts(&config, &own, id, listeners.addresses())),
@@ -133,14 +130,7 @@ impl App {
         let server = Server::start(listeners, &api, rooms.closing);
         tell_service_manager(NotifyState::Ready);
         settling.follow_drivers();
-        let engine = containers.as_ref().map(|containers| containers.engine().clone());
-        if let Some(containers) = containers {
-            containers.follow();
-        }
-        if config.engine != config::Engine::Auto {
-            let left_over = config.exec_root.engine_socket();
-            tokio::spawn(async move { Engine::end_left_over(&left_over).await });
-        }
+        let engine = begin_with_engine(containers, &config);
         plugins.restore();
         Ok(Self { config, server, metrics, publishing, plugins, engine, _pidfile: pidfile })
     }
@@ -241,6 +231,18 @@ fn containers(config: &Config, volumes: &Volumes, store: &Store) -> Result<Optio
     let open =
         |engine| Containers::open(engine, volumes.clone(), store.clone(), config.exec_root.containers());
     Ok(engine(config).map(open).transpose().map_err(Box::new)?)
+}
+
+/// Listens to the engine, if there is one, and ends the one that an earlier daemon has started, where none is started any
+/// more.
+fn begin_with_engine(containers: Option<Containers>, config: &Config) -> Option<Engine> {
+    if config.engine != config::Engine::Auto {
+        let left_over = config.exec_root.engine_socket();
+        tokio::spawn(async move { Engine::end_left_over(&left_over).await });
+    }
+    let containers = containers?;
+    containers.follow();
+    Some(containers.engine().clone())
 }
 
 /// Who runs containers, as the user said.

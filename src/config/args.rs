@@ -105,7 +105,7 @@ pub struct Args {
     pub publish_sockets: Option<PathBuf>,
 
     /// Who runs containers, and answers every route that is not ours: unix://PATH, auto (whichever listens on a well-known
-    /// socket) or none [default: auto]
+    /// socket, or else podman, which is started if it is installed) or none [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
 

@@ -134,7 +134,7 @@ pub enum Format {
 /// Which other engine answers the routes that are not ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Engine {
-    /// Whichever listens on a well-known socket.
+    /// Whichever listens on a well-known socket, or else a podman that is started.
     Auto,
     /// There is none: those routes are answered 501.
     None,

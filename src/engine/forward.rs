@@ -204,4 +204,38 @@ mod tests {
             assert_eq!(asked.as_ref().map(|value| value.to_str().unwrap()), expected, "{pairs:?}");
         }
     }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_broken_off_for_the_engine_too() {
+        use futures_util::StreamExt as _;
+        use tokio::io::AsyncReadExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let socket = directory.path().join("e.sock");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let (arrived, waiting) = tokio::sync::oneshot::channel::<()>();
+        let engine = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut seen = Vec::new();
+            while !seen.ends_with(b"some of it\r\n") {
+                assert_ne!(stream.read_buf(&mut seen).await.unwrap(), 0);
+            }
+            arrived.send(()).unwrap();
+            // A connection that is reset is broken off as well.
+            let _end = stream.read_to_end(&mut seen).await;
+            String::from_utf8(seen).unwrap()
+        });
+        let broken = async move {
+            waiting.await.unwrap();
+            Err(std::io::Error::other("the client broke it off"))
+        };
+        let first = std::future::ready(Ok(hyper::body::Frame::data(Bytes::from_static(b"some of it"))));
+        let pieces = futures_util::stream::once(first).chain(futures_util::stream::once(broken));
+        let body = http_body_util::StreamBody::new(pieces);
+        let request = Request::post("/containers/x/y").body(Box::pin(body)).unwrap();
+        let target = PathAndQuery::from_static("/containers/x/y");
+        Engine::at(socket).forward(request, target).await.unwrap_err();
+        let seen = engine.await.unwrap();
+        assert!(seen.ends_with("\r\nA\r\nsome of it\r\n"), "{seen}");
+    }
 }
