@@ -111,6 +111,9 @@ fn a_system_prune_takes_from_both() {
     assert!(said.contains("Deleted Volumes:") && said.contains("Total reclaimed space:"), "{said}");
     assert_eq!((docker.ok(&["images", "-q"]).lines().count(), world.volumes_of_engine()), (1, String::new()));
     assert_eq!(volumes(), 0, "with this version of the API, all that nobody uses");
+    let said = docker.ok(&["system", "prune", "-a", "-f"]);
+    assert!(said.contains("Deleted Images:\ndeleted: ") && !said.contains(" 0B"), "{said}");
+    assert_eq!(docker.ok(&["images", "-aq"]), "");
 }
 
 /// A stream of events that has begun.

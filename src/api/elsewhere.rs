@@ -8,16 +8,15 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::uri::PathAndQuery;
-use axum::http::{Method, Response, StatusCode};
+use axum::http::{Method, Response};
 use axum::routing::any;
-use serde_json::json;
 
 use super::error::{Failure, Result};
 use super::form::unescape;
 use super::route::ELSEWHERE_REST;
 use super::router::Asked;
 use super::version::ApiVersion;
-use super::{Rooms, containers, reply, version};
+use super::{Rooms, containers, prune, version};
 use crate::error::Kind;
 use crate::escape::escaped;
 
@@ -107,8 +106,8 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
     let asked = asked.ok_or_else(Failure::page_not_found)?;
     let target = Target::parse(&asked)?;
     // The gate may have let it through before the engine had said its version.
-    let highest = rooms.face.settled().await.highest;
-    ApiVersion::check(version::split(asked.path()).0, highest)
+    let said = rooms.face.settled().await;
+    ApiVersion::check(version::split(asked.path()).0, said.highest)
         .map_err(|unsupported| Failure::invalid(unsupported.to_string()))?;
     if let Some(verb) = containers::Verb::of(request.method(), &target.parts) {
         return containers::answer(verb, &containers, request, target).await;
@@ -120,13 +119,15 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
         ));
     }
     containers.follow();
-    let prunes_cache = request.method() == Method::POST && target.parts == ["build", "prune"];
-    let response = containers.engine().forward(request, target.whole).await?;
-    if prunes_cache && response.status() == StatusCode::NOT_FOUND {
-        // An engine without such a cache has nothing to take; `docker system prune` would stop here.
-        return Ok(reply::ok(&json!({ "CachesDeleted": null, "SpaceReclaimed": 0 })));
+    let engine = containers.engine();
+    let query = target.whole.query().unwrap_or_default();
+    if let Some(instead) = prune::of_images(request.method(), &target.parts, query, said.dialect)? {
+        return prune::images(engine, &instead).await;
     }
-    Ok(response.map(Body::new))
+    let prunes_cache = prune::of_cache(request.method(), &target.parts);
+    let response = engine.forward(request, target.whole).await?;
+    let instead = prunes_cache.then(|| prune::no_cache(response.status())).flatten();
+    Ok(instead.unwrap_or_else(|| response.map(Body::new)))
 }
 
 /// Whether a request may name a volume in a way that is not rewritten: a service of a swarm, made or updated.

@@ -43,17 +43,17 @@ pub(super) struct Said {
     pub(super) experimental: HeaderValue,
     /// `Swarm`.
     pub(super) swarm: HeaderValue,
-    /// How the engine is asked for events that have passed.
-    pub(super) past: Past,
+    /// Where its answers differ.
+    pub(super) dialect: Dialect,
 }
 
-/// How an engine is asked for the events up to now, and no further.
+/// Whose words an engine speaks, where they differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Past {
-    /// With an `until`, as Docker has it.
-    Until,
-    /// With `stream=false`: podman ends at an `until` that has passed before it has told anything.
-    NoStream,
+pub(super) enum Dialect {
+    /// Docker's.
+    Docker,
+    /// podman's: for it, `until` ends events before the past is told, and all images are pruned by another route.
+    Podman,
 }
 
 /// What we are without an engine: `BuildKit`, as dockerd has said since 23.0; in no swarm.
@@ -62,7 +62,7 @@ const ALONE: Said = Said {
     builder: HeaderValue::from_static("2"),
     experimental: HeaderValue::from_static("false"),
     swarm: HeaderValue::from_static("inactive"),
-    past: Past::Until,
+    dialect: Dialect::Docker,
 };
 
 /// What the engine behind us says of itself, if there is one; clones are the same.
@@ -201,7 +201,7 @@ fn read(headers: &HeaderMap) -> Said {
         builder: or(&BUILDER_VERSION, "1"),
         experimental: or(&EXPERIMENTAL, "false"),
         swarm: or(&SWARM, "inactive"),
-        past: if headers.contains_key(LIBPOD) { Past::NoStream } else { Past::Until },
+        dialect: if headers.contains_key(LIBPOD) { Dialect::Podman } else { Dialect::Docker },
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
             builder: value("1"),
             experimental: value("true"),
             swarm: value("inactive"),
-            past: Past::NoStream,
+            dialect: Dialect::Podman,
         };
         assert_eq!(podman, expected);
         let dockerd = said(&[("api-version", "1.60"), ("builder-version", "2"), ("swarm", "active/manager")]);

@@ -19,6 +19,7 @@ mod moment;
 mod names;
 mod plugins;
 mod progress;
+mod prune;
 mod redact;
 mod reply;
 mod route;

@@ -236,8 +236,10 @@ fn containers(config: &Config, volumes: &Volumes, store: &Store) -> Result<Optio
 /// Listens to the engine, if there is one, and ends the one that an earlier daemon has started, where none is started any
 /// more.
 fn begin_with_engine(containers: Option<Containers>, config: &Config) -> Option<Engine> {
-    if config.engine != config::Engine::Auto {
-        let left_over = config.exec_root.engine_socket();
+    let left_over = config.exec_root.engine_socket();
+    if !matches!(&config.engine, config::Engine::Auto)
+        && config.engine != config::Engine::At(left_over.clone())
+    {
         tokio::spawn(async move { Engine::end_left_over(&left_over).await });
     }
     let containers = containers?;

@@ -220,7 +220,7 @@ pub(in crate::api) async fn events(State(rooms): State<Rooms>, form: Form) -> Re
 async fn past_of_engine(engine: &Engine, rooms: &Rooms, wanted: &Wanted, now: Timestamp) -> Option<Lines> {
     let asked = async {
         rooms.face.awake().await?;
-        of_engine::past(engine, wanted, rooms.face.now().past, now).await
+        of_engine::past(engine, wanted, rooms.face.now().dialect, now).await
     };
     match asked.await {
         Ok(lines) => Some(lines),

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::{Told, Wanted};
-use crate::api::face::Past;
+use crate::api::face::Dialect;
 use crate::engine::{Engine, Error, Result};
 use crate::error::chain;
 
@@ -78,15 +78,20 @@ impl Choice {
 }
 
 /// The engine's events that have passed, up to `now`; in its order.
-pub(super) async fn past(engine: &Engine, wanted: &Wanted, how: Past, now: Timestamp) -> Result<Lines> {
+pub(super) async fn past(
+    engine: &Engine,
+    wanted: &Wanted,
+    dialect: Dialect,
+    now: Timestamp,
+) -> Result<Lines> {
     let until = wanted.until.map_or(now, |until| until.min(now));
     let mut query = Vec::new();
     if let Some(since) = wanted.since {
         query.push(format!("since={}", seconds(since.as_nanosecond())));
     }
-    query.push(match how {
-        Past::Until => format!("until={}", seconds(until.as_nanosecond())),
-        Past::NoStream => "stream=false".to_owned(),
+    query.push(match dialect {
+        Dialect::Docker => format!("until={}", seconds(until.as_nanosecond())),
+        Dialect::Podman => "stream=false".to_owned(),
     });
     let stream = engine.stream(&format!("/events?{}", query.join("&"))).await?;
     let after = wanted.since.map(|since| since.as_nanosecond() - 1);
