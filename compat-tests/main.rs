@@ -35,6 +35,8 @@ mod engine_hostile;
 #[cfg(test)]
 mod engine_images;
 #[cfg(test)]
+mod engine_kills;
+#[cfg(test)]
 mod engine_life;
 #[cfg(test)]
 mod engine_streams;

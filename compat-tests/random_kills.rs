@@ -103,7 +103,7 @@ impl Knowledge {
 }
 
 /// A request to a daemon that may be dying: `None` when the answer never came.
-fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> Option<Answer> {
+pub(crate) fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> Option<Answer> {
     // One that has just been killed is started again: the request is for the next one.
     let mut connection = until("the daemon takes connections", || http.open().ok());
     let body = if body.is_null() { String::new() } else { body.to_string() };

@@ -137,6 +137,7 @@ impl Containers {
     /// # Errors
     /// The engine is not there, or its list cannot be read.
     pub async fn reconcile(&self) -> Result<()> {
+        let _one_at_a_time = self.0.looking.lock().await;
         // Before the list: what is made meanwhile is not in it, and is not gone.
         let records: Vec<(String, Record)> = self.0.records().clone().into_iter().collect();
         let records: Vec<_> = records.into_iter().filter(|(token, _)| !self.is_being_made(token)).collect();

@@ -74,6 +74,8 @@ struct Inner {
     following: AtomicBool,
     /// Somebody has asked for something: if the engine has gone, it may be back.
     wake: tokio::sync::Notify,
+    /// One looks at the engine's list at a time.
+    looking: tokio::sync::Mutex<()>,
     absent: Absent,
     unwanted: Unwanted,
     making: Making,
@@ -104,6 +106,7 @@ impl Containers {
             turns: Mutex::default(),
             following: AtomicBool::new(false),
             wake: tokio::sync::Notify::default(),
+            looking: tokio::sync::Mutex::default(),
             absent: Absent::default(),
             unwanted,
             making: Making::default(),

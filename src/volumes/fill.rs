@@ -6,9 +6,11 @@
 //! plugin sees one `Mount` and one `Unmount`; the ledger has them as asked for only, so that a kill in between is repaired
 //! as any other. Where the content comes from is not known here.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use super::ledger::{Mount, Phase};
 use super::local::Wanted;
@@ -18,30 +20,37 @@ use crate::error::chain;
 use crate::state::{Change, Table};
 
 /// The volumes that are being filled, by name.
-pub(super) const FILLS: Table<()> = Table::new("fills");
+pub(super) const FILLS: Table<Fill> = Table::new("fills");
+
+/// What is known of a volume that is being filled.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Fill {
+    /// Whether nobody else had the volume when it began: all that is in it is of the copy then.
+    is_alone: bool,
+}
 
 /// The volumes of which half may be there, in memory.
 #[derive(Debug, Default)]
-pub(super) struct Halves(Mutex<BTreeSet<String>>);
+pub(super) struct Halves(Mutex<BTreeMap<String, Fill>>);
 
 impl Halves {
-    pub(super) fn of(names: impl IntoIterator<Item = String>) -> Self {
-        Self(Mutex::new(names.into_iter().collect()))
+    pub(super) fn of(fills: impl IntoIterator<Item = (String, Fill)>) -> Self {
+        Self(Mutex::new(fills.into_iter().collect()))
     }
 
     pub(super) fn forget(&self, name: &str) {
         self.locked().remove(name);
     }
 
-    fn contains(&self, name: &str) -> bool {
-        self.locked().contains(name)
+    fn find(&self, name: &str) -> Option<Fill> {
+        self.locked().get(name).copied()
     }
 
-    fn note(&self, name: &str) {
-        self.locked().insert(name.to_owned());
+    fn note(&self, name: &str, fill: Fill) {
+        self.locked().insert(name.to_owned(), fill);
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeSet<String>> {
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, Fill>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,25 +102,24 @@ impl Volumes {
     /// Before somebody uses a volume, whose turn it is, as it is: half of what was to be in it is not made whole any
     /// more. Where it is sure to be nobody's, it is taken away.
     pub(super) async fn leave_half(&self, volume: &Volume) -> Result<(), Problem> {
-        if !self.0.halves.contains(&volume.name) {
-            return Ok(());
-        }
+        let Some(fill) = self.0.halves.find(&volume.name) else { return Ok(()) };
         tracing::warn!(volume = volume.name, "filling it was interrupted, and it is used as it is now");
-        self.clear_half(volume).await?;
+        self.clear_half(volume, fill).await?;
         self.cross_out_half(&volume.name).await
     }
 
     /// Whether the volume is to be filled; that is on disk then.
     async fn begin_fill(&self, volume: &Volume, path: &Path) -> Result<bool, Problem> {
-        if self.0.halves.contains(&volume.name) {
-            self.clear_half(volume).await?;
+        if let Some(fill) = self.0.halves.find(&volume.name) {
+            self.clear_half(volume, fill).await?;
             return Ok(true);
         }
         if !is_empty(path.to_owned()).await? {
             return Ok(false);
         }
-        self.0.store.commit(Change::new().put(FILLS, &volume.name, &())?).await?;
-        self.0.halves.note(&volume.name);
+        let fill = Fill { is_alone: self.has_one_user(volume) };
+        self.0.store.commit(Change::new().put(FILLS, &volume.name, &fill)?).await?;
+        self.0.halves.note(&volume.name, fill);
         Ok(true)
     }
 
@@ -127,14 +135,19 @@ impl Volumes {
         Ok(())
     }
 
-    /// Takes half a copy away again, but only out of a directory that is ours alone and that nobody has: elsewhere others
-    /// may have written since.
-    async fn clear_half(&self, volume: &Volume) -> Result<(), Problem> {
-        let is_held = self.0.ledger.of_volume(&volume.name).iter().any(|row| row.phase == Phase::Held);
-        if is_held || !volume.is_local() || volume.has_options() {
+    /// Takes half a copy away again, but only out of a directory that is ours alone, and that nobody but who wants it now
+    /// has or had: elsewhere others may have written since. The copy goes over what stays.
+    async fn clear_half(&self, volume: &Volume, fill: Fill) -> Result<(), Problem> {
+        if !fill.is_alone || !self.has_one_user(volume) || !volume.is_directory() {
             return Ok(());
         }
         on_path(self.0.local.mountpoint(&volume.name), |path| Root::open(path)?.clear()).await
+    }
+
+    /// Whether nobody has the volume, mounted or to be mounted, but one: who wants it now.
+    fn has_one_user(&self, volume: &Volume) -> bool {
+        let is_held = self.0.ledger.of_volume(&volume.name).iter().any(|row| row.phase == Phase::Held);
+        !is_held && self.0.known.holders(&volume.name) <= 1
     }
 
     /// Mounts a volume, whose turn it is, for the time of this turn.

@@ -182,8 +182,7 @@ impl Volumes {
         for row in ledger.all().iter().filter(|row| row.phase == Phase::Held) {
             known.hold(&row.volume, &row.reference);
         }
-        let fills: Vec<(String, ())> = store.load(FILLS).map_err(Error::State)?;
-        let halves = Halves::of(fills.into_iter().map(|(name, ())| name));
+        let halves = Halves::of(store.load(FILLS).map_err(Error::State)?);
         Ok(Self(Arc::new(Inner {
             store,
             drivers,
