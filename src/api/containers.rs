@@ -86,51 +86,9 @@ pub(super) async fn answer(
                 Err(error.into())
             }
         },
-        Verb::Attach(name) => match containers.before_start(&name).await {
-            Ok(starting) => {
-                let response = engine.forward(request, target.whole).await;
-                if let Some(starting) = starting {
-                    containers.after_attach(starting).await;
-                }
-                Ok(response?.map(Body::new))
-            }
-            // The CLI shows why a start fails, not why an attach before it does: so that nothing is attached to for now.
-            Err(error) => match upgraded_to_nothing(request) {
-                Some(response) => Ok(response.map(|()| Body::empty())),
-                None => Err(error.into()),
-            },
-        },
-        Verb::Commit => {
-            let mut query = target.whole.query().unwrap_or_default().to_owned();
-            let name = Form::parse(&query)?.into_pairs().into_iter().find(|(key, _)| key == "container");
-            let is_ours = match name {
-                Some((_, name)) => containers.id_of(&name).await?.is_some(),
-                None => false,
-            };
-            if !is_ours {
-                return Ok(engine.forward(request, target.whole).await?.map(Body::new));
-            }
-            // What we know a container by is not its image's: a label cannot be taken away, but emptied.
-            let forgotten = format!("LABEL {LABEL}=");
-            query.push_str(&format!("&changes={}", part_of_url(&forgotten)));
-            let asked = format!("{}?{query}", target.whole.path());
-            let asked = PathAndQuery::try_from(asked).map_err(|error| Failure::invalid(error.to_string()))?;
-            Ok(engine.forward(request, asked).await?.map(Body::new))
-        }
-        Verb::Visit(name) => {
-            let visit = containers.visit(&name).await?;
-            let response = engine.forward(request, target.whole).await?.map(Body::new);
-            // What the engine reads out of a volume comes with the body.
-            Ok(match visit {
-                Some(visit) => response.map(|body| {
-                    Body::new(body.map_frame(move |frame| {
-                        let _until_the_end = &visit;
-                        frame
-                    }))
-                }),
-                None => response,
-            })
-        }
+        Verb::Attach(name) => attach(containers, &name, request, target).await,
+        Verb::Commit => commit(containers, request, target).await,
+        Verb::Visit(name) => visit(containers, &name, request, target).await,
         Verb::Stop(name) => {
             let stopping = containers.before_stop(&name).await?;
             let response = engine.forward(request, target.whole).await?;
@@ -160,6 +118,64 @@ pub(super) async fn answer(
         }
         Verb::List => list(containers, &target).await,
     }
+}
+
+/// Some engines set a container up for whoever attaches to it: its volumes are mounted then.
+async fn attach(
+    containers: &Containers,
+    name: &str,
+    request: Request,
+    target: Target,
+) -> Result<Response<Body>> {
+    match containers.before_start(name).await {
+        Ok(starting) => {
+            let response = containers.engine().forward(request, target.whole).await;
+            if let Some(starting) = starting {
+                containers.after_attach(starting).await;
+            }
+            Ok(response?.map(Body::new))
+        }
+        // The CLI shows why a start fails, not why an attach before it does: so that nothing is attached to for now.
+        Err(error) => match upgraded_to_nothing(request) {
+            Some(response) => Ok(response.map(|()| Body::empty())),
+            None => Err(error.into()),
+        },
+    }
+}
+
+/// What we know a container by is not its image's: a label cannot be taken away, but emptied.
+async fn commit(containers: &Containers, request: Request, target: Target) -> Result<Response<Body>> {
+    let query = target.whole.query().unwrap_or_default();
+    let name = Form::parse(query)?.into_pairs().into_iter().find(|(key, _)| key == "container");
+    let is_ours = match name {
+        Some((_, name)) => containers.id_of(&name).await?.is_some(),
+        None => false,
+    };
+    let mut asked = target.whole.clone();
+    if is_ours {
+        let change = part_of_url(&format!("LABEL {LABEL}="));
+        let changed = format!("{}?{query}&changes={change}", target.whole.path());
+        asked = PathAndQuery::try_from(changed).map_err(|error| Failure::invalid(error.to_string()))?;
+    }
+    Ok(containers.engine().forward(request, asked).await?.map(Body::new))
+}
+
+/// Looks into a container: its volumes are mounted until the answer has come to its end.
+async fn visit(
+    containers: &Containers,
+    name: &str,
+    request: Request,
+    target: Target,
+) -> Result<Response<Body>> {
+    let visit = containers.visit(name).await?;
+    let response = containers.engine().forward(request, target.whole).await?.map(Body::new);
+    let Some(visit) = visit else { return Ok(response) };
+    Ok(response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            let _until_the_end = &visit;
+            frame
+        }))
+    }))
 }
 
 /// Has the engine start a container whose volumes are mounted, if it has any.

@@ -83,14 +83,14 @@ enum Found {
 }
 
 impl Containers {
-    /// Fills the volumes of a container to be that are empty, out of the image.
+    /// Fills those of these volumes of a container to be that are empty, out of the image.
     ///
     /// # Errors
     /// The image has a file at a volume's place; a volume cannot be mounted or written to; the engine's answers.
     pub(super) async fn fill(&self, reference: &str, image: &Image, uses: &[Use]) -> Result<()> {
         let mut shown = None;
         let mut done = Ok(());
-        for used in uses.iter().filter(|used| used.copies) {
+        for used in uses {
             if self.0.absent.contains(&image.id, &used.destination) {
                 continue;
             }
@@ -161,15 +161,13 @@ impl Containers {
         });
         let target = format!("/containers/create?name=dockplug-copy-{token}");
         let answer = self.engine().ask(Method::POST, &target, Some(body.to_string().into())).await?;
-        match created(&answer) {
-            Some(id) => Ok(Shown { token, id, _making: making }),
-            None => {
-                self.forget_unwanted(&token).await?;
-                let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-                let said = said["message"].as_str().unwrap_or("it says no more").to_owned();
-                Err(Error::NotShown { image: image.to_owned(), said })
-            }
+        if let Some(id) = created(&answer) {
+            return Ok(Shown { token, id, _making: making });
         }
+        self.forget_unwanted(&token).await?;
+        let said: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+        let said = said["message"].as_str().unwrap_or("it says no more").to_owned();
+        Err(Error::NotShown { image: image.to_owned(), said })
     }
 
     /// Where a place of a container really is, all links followed; none when it is nowhere.
@@ -183,7 +181,6 @@ impl Containers {
             }
             let next = format!("{real}/{part}");
             match self.look(id, &next).await? {
-                Found::Nothing => return Ok(None),
                 Found::Directory => real = next,
                 Found::Link(to) => {
                     links += 1;
@@ -196,7 +193,7 @@ impl Containers {
                     left.extend(parts(&to).rev());
                 }
                 Found::File if left.is_empty() => return Err(Error::OverFile(place.to_owned())),
-                Found::File => return Ok(None),
+                Found::Nothing | Found::File => return Ok(None),
             }
         }
         Ok(Some(real))

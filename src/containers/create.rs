@@ -38,9 +38,15 @@ impl Containers {
         let wants = every_want(asked);
         let token = token()?;
         let mut uses: Vec<Use> = Vec::with_capacity(wants.len());
+        let mut filled = Vec::new();
         for want in wants {
+            // As dockerd: a part of a volume gets nothing.
+            let copies = want.copies && want.subpath.is_none();
             match self.provide(&token, uses.len(), want).await {
-                Ok(provided) => uses.push(provided),
+                Ok(provided) => {
+                    filled.extend(copies.then(|| provided.clone()));
+                    uses.push(provided);
+                }
                 Err(error) => {
                     self.drop_own(&uses).await;
                     return Err(error);
@@ -58,7 +64,7 @@ impl Containers {
         // Nobody who looks at the engine's list takes it for one that was not made.
         let _making = self.making(&token);
         self.note(&token, record.clone()).await?;
-        if let Err(error) = self.fill(&token, &image, &record.uses).await {
+        if let Err(error) = self.fill(&token, &image, &filled).await {
             self.abandon(&token, &record).await;
             return Err(error);
         }
@@ -84,7 +90,6 @@ impl Containers {
     /// Makes a volume, or finds it, and says where the engine shall look for it.
     async fn provide(&self, token: &str, number: usize, want: Want) -> Result<Use> {
         let anonymous = want.name.is_none();
-        let copies = want.copies && want.subpath.is_none();
         let create = Create {
             name: want.name,
             driver: want.driver.unwrap_or_default(),
@@ -101,8 +106,6 @@ impl Containers {
             anonymous,
             source,
             subpath: want.subpath,
-            // As dockerd: a part of a volume gets nothing.
-            copies,
             is_bound,
         })
     }

@@ -134,8 +134,8 @@ impl Classified for Error {
             | Self::PlaceTwice(_)
             | Self::Destination(_)
             | Self::MountType(_)
+            | Self::SubpathEscapes { .. }
             | Self::VolumesFrom(_) => Kind::Invalid,
-            Self::SubpathEscapes { .. } => Kind::Invalid,
             Self::NoSuchContainer(_) | Self::NoSuchImage(_) | Self::SubpathAbsent { .. } => Kind::NotFound,
             Self::Copy { source, .. } => source.kind(),
             Self::Nonsense { .. }

@@ -47,9 +47,6 @@ pub(super) struct Use {
     /// The directory in the volume that is mounted; none for all of it.
     #[serde(default)]
     pub(super) subpath: Option<String>,
-    /// Whether it gets what the image has at its place, if it is empty, when the container is made.
-    #[serde(default)]
-    pub(super) copies: bool,
     /// Whether that directory is ours, and the volume is bound to it while the container runs; else it is the volume's
     /// own.
     pub(super) is_bound: bool,

@@ -119,7 +119,6 @@ mod tests {
             anonymous: false,
             source: "/run/x/0".into(),
             subpath: None,
-            copies: true,
             is_bound: true,
         };
         let written = Written { binds: Some(json!(["vol:/data:ro"])), ..Written::default() };
