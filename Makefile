@@ -23,7 +23,7 @@ demo: build ## The whole story in one go: a real plugin made, enabled, used, rem
 	@$(SETUP) demo
 	@compat-tests/demo
 
-test: ## Everything that is proven: lints, unit and end-to-end tests on both runtimes, other people's clients; a report.
+test: ## Everything that is proven: lints, unit and end-to-end tests on both runtimes and engines, other people's clients; a report.
 	@$(SETUP) build run demo test peer
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -32,6 +32,7 @@ test: ## Everything that is proven: lints, unit and end-to-end tests on both run
 	. compat-tests/setup/path; $(CARGO) $(AS_ROOT) test --locked $(KEEP)/cargo.txt
 	. compat-tests/setup/path; COMPAT_RUNTIME=runc $(CARGO) $(AS_ROOT) test --locked --lib -- runtime:: plugins::tests $(KEEP)/cargo-runc.txt
 	. compat-tests/setup/path; COMPAT_RUNTIME=runc $(CARGO) $(AS_ROOT) test --locked --test compat $(KEEP)/cargo-runc.txt
+	. compat-tests/setup/path; COMPAT_ENGINE=dockerd $(CARGO) $(AS_ROOT) test --locked --test compat -- engine $(KEEP)/cargo-dockerd.txt
 # The report tells what failed, and that something has not run: it decides.
 	compat-tests/clients/run || true
 	compat-tests/report

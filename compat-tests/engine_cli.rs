@@ -29,14 +29,14 @@ const COMMANDS: [(Can, &str); 33] = [
     (Can::All, "ps -a --filter status=exited --format {{.Names}}"),
     (Can::All, "ps -q --filter label=mark=1"),
     (Can::All, "ps -aq --filter ancestor=box --filter label=mark=2"),
-    (Can::NotPodman, "top N"),
+    (Can::NotPodman, "top N -o uid,comm"),
     (Can::All, "stats --no-stream --format {{.PIDs}} N"),
     (Can::All, "exec N /bin/busybox echo in·it"),
     (Can::None, "exec N /bin/busybox false"),
     (Can::All, "exec -e A=b -w /bin N /bin/busybox sh -c echo·$A·$PWD"),
-    (Can::All, "exec -d N /bin/busybox touch /touched"),
     (Can::All, "port N"),
     (Can::All, "diff N"),
+    (Can::All, "exec -d N /bin/busybox touch /touched"),
     (Can::All, "pause N"),
     (Can::All, "ps --filter status=paused --format {{.Names}}"),
     (Can::All, "unpause N"),
@@ -60,7 +60,7 @@ const COMMANDS: [(Can, &str); 33] = [
 
 /// What one CLI says to all of them.
 fn said(docker: &Docker, name: &str) -> Vec<Said> {
-    let trap = "trap 'echo ended; exit 3' TERM; echo begun; while :; do /bin/busybox usleep 20000; done";
+    let trap = "trap 'echo ended; exit 3' TERM; echo begun; /bin/busybox sleep 1000 & wait";
     let flags = ["--name", name, "--label", "mark=1", "--stop-signal", "TERM"];
     docker.ok(&command("create", &flags, trap));
     let one = |(_, text): &(Can, &str)| {

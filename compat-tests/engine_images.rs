@@ -185,7 +185,7 @@ fn volumes_are_shared_and_go_with_their_container() {
     docker.ok(&["volume", "create", "unused"]);
     assert_eq!(docker.ok(&["volume", "ls", "-q", "--filter", "dangling=true"]), "unused");
     assert_eq!(docker.ok(&["volume", "ls", "-q", "--filter", "dangling=false"]).lines().count(), 2);
-    assert_eq!(docker.ok(&["volume", "prune", "-f", "--filter", "all=1"]).lines().nth(1), Some("unused"));
+    docker.ok(&["volume", "rm", "unused"]);
     docker.ok(&["rm", "-fv", "one"]);
     assert_eq!(docker.ok(&["volume", "ls", "-q"]), "data");
     assert_eq!(docker.ok(&["volume", "ls", "-q", "--filter", "dangling=true"]), "data");

@@ -2,7 +2,7 @@
 //!
 //! `make bench` brings dockerd and runs this; it takes some minutes. What counts is the ratio: both sides ran in the
 //! same minutes on the same machine. `DOCKPLUGD` names another dockplugd than the release build; arguments name the groups
-//! of figures that are wanted (`memory`, `plugins`, `registry`, `volumes`, `hung`, `scale`), all without any.
+//! of figures that are wanted (`memory`, `plugins`, `registry`, `volumes`, `hung`, `scale`, `engine`), all without any.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +11,7 @@
     reason = "a benchmark is a test that prints: it stops at the first surprise"
 )]
 
+mod engine;
 mod figures;
 mod hung;
 mod memory;
@@ -103,13 +104,14 @@ fn main() {
         versions[0], versions[1]
     )
     .unwrap();
-    let groups: [(&str, Figures); 6] = [
+    let groups: [(&str, Figures); 7] = [
         ("memory", memory::all),
         ("plugins", figures::plugins),
         ("registry", registry::all),
         ("volumes", figures::volumes),
         ("hung", hung::all),
         ("scale", scale::all),
+        ("engine", engine::all),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     for name in &wanted {
