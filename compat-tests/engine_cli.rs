@@ -29,7 +29,7 @@ const COMMANDS: [(Can, &str); 33] = [
     (Can::All, "ps -a --filter status=exited --format {{.Names}}"),
     (Can::All, "ps -q --filter label=mark=1"),
     (Can::All, "ps -aq --filter ancestor=box --filter label=mark=2"),
-    (Can::NotPodman, "top N -o uid,comm"),
+    (Can::NotPodman, "top N -o pid,comm"),
     (Can::All, "stats --no-stream --format {{.PIDs}} N"),
     (Can::All, "exec N /bin/busybox echo in·it"),
     (Can::None, "exec N /bin/busybox false"),
@@ -79,7 +79,7 @@ fn said(docker: &Docker, name: &str) -> Vec<Said> {
 /// Without what differs between two containers, in an order that does not.
 fn same(text: &str, name: &str) -> String {
     static MADE_UP: LazyLock<Regex> = LazyLock::new(|| {
-        Regex::new(r"\b[0-9a-f]{12,64}\b|Total reclaimed space.*|\b\d+(\.\d+)?k?B\b").unwrap()
+        Regex::new(r"^\d+\s+|\b[0-9a-f]{12,64}\b|Total reclaimed space.*|\b\d+(\.\d+)?k?B\b").unwrap()
     });
     let mut lines: Vec<String> =
         text.lines().map(|line| MADE_UP.replace_all(line, "<>").replace(name, "NAME")).collect();
