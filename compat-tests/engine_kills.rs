@@ -77,7 +77,7 @@ fn after_random_kills_nothing_of_a_container_stays() {
     let list = || http.look("/containers/json?all=1").as_array().unwrap().clone();
     // Until podman has ended what it was asked for by those who were killed: then all that it has is what we show.
     until("podman has no other containers", || {
-        let theirs = world.podman.ok(&["ps", "-a", "--no-trunc", "-q"]);
+        let theirs = world.engine.ok(&["ps", "-a", "--no-trunc", "-q"]);
         (theirs.lines().count() == list().len()).then_some(())
     });
     for container in list() {
@@ -86,12 +86,12 @@ fn after_random_kills_nothing_of_a_container_stays() {
         assert!(matches!(answer.status, 200 | 204 | 404), "{}", answer.text());
     }
     until("nothing is mounted", || (world.staged() == 0).then_some(()));
-    assert_eq!(world.podman.ok(&["ps", "-aq"]), "");
+    assert_eq!(world.engine.ok(&["ps", "-aq"]), "");
     for volume in http.look("/volumes")["Volumes"].as_array().unwrap() {
         let name = volume["Name"].as_str().unwrap();
         until("nobody uses the volume", || {
             (http.ask("DELETE", &format!("/volumes/{name}")).status == 204).then_some(())
         });
     }
-    assert_eq!(world.volumes_of_podman(), "");
+    assert_eq!(world.volumes_of_engine(), "");
 }

@@ -74,13 +74,15 @@ fn what_is_followed_ends_with_its_container() {
     let go = "while [ ! -e /go ]; do /bin/busybox usleep 10000; done; ";
     let script = format!("echo begun; {go} echo done; exit 3");
     docker.ok(&command("run", &["-d", "--name", "one"], &script));
+    // We listen to its events, on a connection of ours.
+    until("nobody else listens", || (world.connections() <= 1).then_some(()));
     let piped = |arguments: &[&str]| {
         docker.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
     let (logs, waiting) = (piped(&["logs", "-f", "one"]).unwrap(), piped(&["wait", "one"]).unwrap());
     let attached = piped(&["attach", "--no-stdin", "one"]).unwrap();
-    // Each of the three has a connection to the engine that stays; there is no other.
-    until("all three listen", || (world.connections() >= 3).then_some(()));
+    // Each of the three has a connection to the engine that stays; there is no other but ours.
+    until("all three listen", || (world.connections() >= 4).then_some(()));
     docker.ok(&["exec", "one", "/bin/busybox", "touch", "/go"]);
     let said = |child: std::process::Child| Said::of(&child.wait_with_output().unwrap());
     assert_eq!(said(logs), Said { code: Some(0), out: "begun\ndone".into(), err: String::new() });

@@ -14,6 +14,9 @@ use crate::volumes::Texts;
 /// The label by which a container is found again whose id nobody has written down.
 pub const LABEL: &str = "io.dockplug.container";
 
+/// The label of a container that only shows what is in an image, for us.
+pub const COPY_LABEL: &str = "io.dockplug.copy";
+
 /// A create request, as far as it is looked at in its own spelling.
 #[derive(Debug, Clone)]
 pub(super) struct Body(Object);

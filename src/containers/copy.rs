@@ -15,7 +15,7 @@ use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio_util::io::{StreamReader, SyncIoBridge};
 
-use super::body::LABEL;
+use super::body::{COPY_LABEL, LABEL};
 use super::create::{created, escaped, json, token};
 use super::unwanted::InMaking;
 use super::{Containers, Error, Result, Use};
@@ -155,7 +155,7 @@ impl Containers {
             "Image": image,
             // Never run; engines want one.
             "Cmd": ["/"],
-            "Labels": {LABEL: token},
+            "Labels": {LABEL: token, COPY_LABEL: ""},
             "NetworkDisabled": true,
             "HostConfig": {"NetworkMode": "none"},
         });

@@ -37,7 +37,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use body::LABEL;
+pub use body::{COPY_LABEL, LABEL};
 use copy::Absent;
 pub use error::Error;
 pub use life::Starting;

@@ -227,7 +227,7 @@ mod tests {
         });
         let broken = async move {
             waiting.await.unwrap();
-            Err(std::io::Error::other("the client broke it off"))
+            Err(io::Error::other("the client broke it off"))
         };
         let first = std::future::ready(Ok(hyper::body::Frame::data(Bytes::from_static(b"some of it"))));
         let pieces = futures_util::stream::once(first).chain(futures_util::stream::once(broken));

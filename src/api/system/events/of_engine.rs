@@ -1,5 +1,7 @@
 //! The engine's part of `/events`: its lines as they are, but for those about volumes and plugins, which are ours to tell.
 //!
+//! Containers that are there for us alone are not told of, nor the label by which we know the others.
+//!
 //! All of them are asked for, and chosen here: some engines choose by other names than those they tell. When the engine
 //! goes, its part waits until it is back, and goes on from the last event that was told.
 
@@ -11,9 +13,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Told, Wanted};
 use crate::api::face::Dialect;
+use crate::containers::{COPY_LABEL, LABEL};
 use crate::engine::{Engine, Error, Result};
 use crate::error::chain;
 
@@ -72,7 +76,7 @@ impl Choice {
             scope: if message.scope.is_empty() { super::SCOPE } else { &message.scope },
         };
         let in_time = self.after.is_none_or(|after| time > after) && self.up_to.is_none_or(|end| time <= end);
-        let is_ours = matches!(told.kind, "volume" | "plugin");
+        let is_ours = matches!(told.kind, "volume" | "plugin") || told.attributes.contains_key(COPY_LABEL);
         (in_time && !is_ours && self.wanted.includes(&told)).then_some(time)
     }
 }
@@ -165,7 +169,7 @@ impl Lines {
             if let Some(end) = self.read.iter().rposition(|byte| *byte == b'\n') {
                 let whole: Vec<u8> = self.read.drain(..=end).collect();
                 for line in String::from_utf8_lossy(&whole).lines() {
-                    self.ready.extend(self.choice.of(line).map(|time| (time, format!("{line}\n"))));
+                    self.ready.extend(self.choice.of(line).map(|time| (time, shown(line))));
                 }
             } else if self.read.len() > LINE_MAX_BYTES {
                 tracing::warn!(LINE_MAX_BYTES, "the engine tells of an event that is too long");
@@ -173,6 +177,18 @@ impl Lines {
             }
         }
     }
+}
+
+/// A line as clients read it.
+fn shown(line: &str) -> String {
+    if !line.contains(LABEL) {
+        return format!("{line}\n");
+    }
+    let mut message: Value = serde_json::from_str(line).unwrap_or_default();
+    if let Some(attributes) = message["Actor"]["Attributes"].as_object_mut() {
+        attributes.remove(LABEL);
+    }
+    format!("{message}\n")
 }
 
 /// A time as the API has it.
@@ -218,6 +234,19 @@ mod tests {
         ] {
             assert_eq!(choice(filters).of(&line).is_some(), expected, "{line} {filters}");
         }
+    }
+
+    #[test]
+    fn what_only_we_need_is_not_shown() {
+        let line = format!(
+            r#"{{"Type":"container","Actor":{{"ID":"a","Attributes":{{"{LABEL}":"t","mine":"1"}}}},"timeNano":1}}"#
+        );
+        let shown: Value = serde_json::from_str(&shown(&line)).unwrap();
+        assert_eq!(shown["Actor"]["Attributes"], serde_json::json!({"mine": "1"}));
+        let all = Wanted { since: None, until: None, filters: Filters::parse("{}").unwrap() };
+        let choice = Choice { wanted: all, after: None, up_to: None };
+        assert!(choice.of(&line).is_some());
+        assert_eq!(choice.of(&line.replace(LABEL, COPY_LABEL)), None);
     }
 
     #[test]
