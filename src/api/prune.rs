@@ -51,13 +51,11 @@ pub(super) fn of_images(
 pub(super) async fn images(engine: &Engine, target: &str) -> Result<Response<Body>> {
     let answer = engine.ask(Method::POST, target, None).await?;
     let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    match told.as_array().filter(|_| answer.status == StatusCode::OK) {
-        Some(list) => Ok(reply::ok(&pruned(list))),
-        None => {
-            let why = told["message"].as_str().unwrap_or("its answer makes no sense");
-            Err(Failure::new(Kind::Internal, format!("the engine does not prune images: {why}")))
-        }
+    if let (StatusCode::OK, Some(list)) = (answer.status, told.as_array()) {
+        return Ok(reply::ok(&pruned(list)));
     }
+    let why = told["message"].as_str().unwrap_or("its answer makes no sense");
+    Err(Failure::new(Kind::Internal, format!("the engine does not prune images: {why}")))
 }
 
 fn pruned(list: &[Value]) -> Value {
