@@ -271,3 +271,15 @@ fn an_engine_that_hangs_keeps_nobody() {
     process::send(world.engine.pid(), Signal::SIGCONT);
     until("the engine is heard again", || (http.look("/info")["Warnings"] == json!([])).then_some(()));
 }
+
+#[test]
+fn a_head_reaches_the_engine_where_it_has_one() {
+    let Some(world) = World::new() else { return };
+    world.docker().ok(&command("create", &["--name", "one"], "exit 0"));
+    let told = world.daemon.http().ask("HEAD", "/v1.41/containers/one/archive?path=/bin");
+    assert_eq!(told.status, 200, "{told:?}");
+    assert!(told.header("X-Docker-Container-Path-Stat").is_some(), "{told:?}");
+    let out = world.daemon.place().join("out");
+    world.docker().ok(&["cp", "-L", "one:/bin/busybox", &out.display().to_string()]);
+    assert!(out.is_file());
+}
