@@ -36,8 +36,8 @@ impl Terminal {
                 None => session.env_remove(key),
             };
         }
-        let side = || Stdio::from(pair.slave.try_clone().unwrap());
-        let child = session.stdin(side()).stdout(side()).stderr(side()).spawn().unwrap();
+        let end = || Stdio::from(pair.slave.try_clone().unwrap());
+        let child = session.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let keyboard = File::from(pair.master);
         let (mut output, screen) = (keyboard.try_clone().unwrap(), Arc::new(Mutex::new(String::new())));
         let shown = Arc::clone(&screen);
