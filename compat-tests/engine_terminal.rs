@@ -1,8 +1,8 @@
 //! What is typed goes to a container and what it writes comes back, on a terminal and through pipes, to the very end.
 
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
-use crate::support::cli::Said;
 use crate::support::engine_world::{RUN, World, command};
 use crate::support::terminal::Terminal;
 use crate::support::until;
@@ -71,22 +71,29 @@ fn an_input_ends_where_the_client_ends_it() {
 fn what_is_followed_ends_with_its_container() {
     let Some(world) = World::new() else { return };
     let docker = world.docker();
-    let go = "while [ ! -e /go ]; do /bin/busybox usleep 10000; done; ";
-    let script = format!("echo begun; {go} echo done; exit 3");
-    docker.ok(&command("run", &["-d", "--name", "one"], &script));
-    // We listen to its events, on a connection of ours.
-    until("nobody else listens", || (world.connections() <= 1).then_some(()));
+    let script = "while [ ! -e /go ]; do echo waiting; /bin/busybox usleep 50000; done; echo done; exit 3";
+    docker.ok(&command("run", &["-d", "--name", "one"], script));
     let piped = |arguments: &[&str]| {
-        docker.command(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+        let mut command = docker.command(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap()
     };
-    let (logs, waiting) = (piped(&["logs", "-f", "one"]).unwrap(), piped(&["wait", "one"]).unwrap());
-    let attached = piped(&["attach", "--no-stdin", "one"]).unwrap();
-    // Each of the three has a connection to the engine that stays; there is no other but ours.
-    until("all three listen", || (world.connections() >= 4).then_some(()));
+    let mut waiting = piped(&["wait", "one"]);
+    let mut followers = [piped(&["logs", "-f", "one"]), piped(&["attach", "--no-stdin", "one"])];
+    let mut outputs = followers.each_mut().map(|child| BufReader::new(child.stdout.take().unwrap()));
+    for output in &mut outputs {
+        let mut line = String::new();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "waiting\n");
+    }
     docker.ok(&["exec", "one", "/bin/busybox", "touch", "/go"]);
-    let said = |child: std::process::Child| Said::of(&child.wait_with_output().unwrap());
-    assert_eq!(said(logs), Said { code: Some(0), out: "begun\ndone".into(), err: String::new() });
-    assert_eq!(said(waiting), Said { code: Some(0), out: "3".into(), err: String::new() });
-    assert_eq!(said(attached), Said { code: Some(3), out: "done".into(), err: String::new() });
+    for ((mut child, mut output), code) in followers.into_iter().zip(outputs).zip([0, 3]) {
+        let mut rest = String::new();
+        output.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("\ndone\n") || rest == "done\n", "{rest:?}");
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{rest:?}");
+    }
+    let mut said = String::new();
+    waiting.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((waiting.wait().unwrap().code(), said.as_str()), (Some(0), "3\n"));
     assert_eq!(docker.ok(&["logs", "--tail", "1", "one"]), "done");
 }
