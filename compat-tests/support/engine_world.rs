@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use super::cli::{Docker, Said};
 use super::daemon::{Daemon, Program};
+use super::http::Http;
 use super::podman::{self, Podman, Service};
 
 /// Flags that a container needs on any machine.
@@ -40,7 +41,7 @@ impl Engine {
                 Self::Podman { podman, service: Some(service), socket }
             }
             Ok("dockerd") => {
-                let dockerd = Daemon::start_as(Program::Dockerd, &[]);
+                let dockerd = Daemon::start_as(Program::Dockerd, &["--live-restore"]);
                 let target = format!("/images/create?fromSrc=-&repo={}", podman::IMAGE);
                 let answer = dockerd.http().send("POST", &target, "application/x-tar", &podman::image());
                 assert_eq!(answer.status, 200, "importing the image: {}", answer.text());
@@ -78,11 +79,11 @@ impl Engine {
         }
     }
 
-    /// Kills it. Podman's containers go on.
+    /// Ends it: podman with SIGKILL; dockerd, which does not always come back from that, with SIGTERM. Containers go on.
     pub(crate) fn kill(&mut self) {
         match self {
             Self::Podman { service, .. } => drop(service.take()),
-            Self::Dockerd(dockerd) => dockerd.kill(),
+            Self::Dockerd(dockerd) => assert_eq!(dockerd.stop(), Some(0)),
         }
     }
 
@@ -133,6 +134,11 @@ impl World {
     /// The same CLI, before the engine itself: what it does there is the engine's doing.
     pub(crate) fn straight(&self) -> Docker {
         Docker::new(&self.engine.socket(), &self.place.path().join("cli"))
+    }
+
+    /// HTTP to the engine itself.
+    pub(crate) fn straight_http(&self) -> Http {
+        Http::new(&self.engine.socket())
     }
 
     /// `docker run` of a shell command, with these flags.
