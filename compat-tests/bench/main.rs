@@ -21,9 +21,12 @@ mod scale;
 #[allow(dead_code, reason = "the benchmark needs a part of what the tests share")]
 mod support;
 
+use std::fs;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use support::daemon::{Daemon, Program};
+use support::patiently;
 
 /// One line of the table.
 struct Line {
@@ -41,6 +44,33 @@ type Figures = fn(&mut dyn FnMut(Line));
 /// Both daemons: dockerd, dockplugd.
 type Pair = [Daemon; 2];
 
+/// How long a daemon that rests has hardly run, and how much that is.
+const REST: Duration = Duration::from_millis(50);
+const REST_RUN_NANOSECONDS: u64 = 2_000_000;
+
+/// How long the threads of a process have run until now, in nanoseconds.
+fn run_time(pid: i32) -> u64 {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let of = |thread: fs::DirEntry| {
+        let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        told.split(' ').next()?.parse::<u64>().ok()
+    };
+    threads.filter_map(of).sum()
+}
+
+/// Waits until a daemon has done what it does after its answers: the other's samples shall not pay for it.
+fn rest(daemon: &Daemon) {
+    let mut since = (Instant::now(), run_time(daemon.pid()));
+    // One that never rests is measured as it is.
+    let _rested = patiently(|| {
+        let run = run_time(daemon.pid());
+        if run.saturating_sub(since.1) > REST_RUN_NANOSECONDS {
+            since = (Instant::now(), run);
+        }
+        (since.0.elapsed() > REST).then_some(())
+    });
+}
+
 /// Takes samples on either side in turn, `rounds` times.
 fn alternate(pair: &Pair, rounds: usize, mut sample: impl FnMut(&Daemon) -> Vec<f64>) -> [Vec<f64>; 2] {
     let mut samples = [vec![], vec![]];
@@ -48,6 +78,7 @@ fn alternate(pair: &Pair, rounds: usize, mut sample: impl FnMut(&Daemon) -> Vec<
         // Who begins changes too.
         for side in [round % 2, 1 - round % 2] {
             samples[side].extend(sample(&pair[side]));
+            rest(&pair[side]);
         }
     }
     samples

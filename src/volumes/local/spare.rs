@@ -2,12 +2,13 @@
 //! to sync a record.
 //!
 //! A spare has everything a volume's directory has but its name, and lies in `.spare` until it gets one. They are made
-//! when none was wanted for a while: earlier they would be in the way of what they are for. This file knows no volumes.
+//! when none was wanted for a while, earlier they would be in the way of what they are for, and as many as the last burst of
+//! creates would have liked to have. This file knows no volumes.
 //! Spares of a daemon that was killed are removed at the next start.
 
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,10 +20,9 @@ use tokio::time::timeout;
 
 use super::{DATA, DATA_MODE, Error, ROOT_MODE, io, make_directory, open_directory, tree};
 
-/// How many spares are kept.
-const SPARES: usize = 64;
-/// How few are left when new ones are made.
-const SPARES_LOW: usize = 48;
+/// How many spares are kept at least, and at most: as many as were wanted without a lull, the last time.
+const SPARES_MIN: usize = 64;
+const SPARES_MAX: usize = 1024;
 /// How long nobody wants one before new ones are made.
 const LULL: Duration = Duration::from_millis(20);
 /// Where they lie; no volume's name begins with a dot.
@@ -39,7 +39,12 @@ pub(super) struct Spares {
     made: AtomicU64,
     /// Whether somebody waits for a lull, or makes spares.
     is_stocking: AtomicBool,
-    wanted: Notify,
+    /// How many there shall be.
+    goal: AtomicUsize,
+    /// How many were wanted since spares were made.
+    wanted: AtomicUsize,
+    /// That one is wanted.
+    want: Notify,
 }
 
 impl Spares {
@@ -66,12 +71,22 @@ impl Spares {
         let ready = Mutex::default();
         // Beyond the names of what was left alone.
         let made = AtomicU64::new(tree::names(&directory).map_or(0, |left| highest(&left)));
-        Ok(Self { path, directory, ready, made, is_stocking: AtomicBool::new(false), wanted: Notify::new() })
+        Ok(Self {
+            path,
+            directory,
+            ready,
+            made,
+            is_stocking: AtomicBool::new(false),
+            goal: AtomicUsize::new(SPARES_MIN),
+            wanted: AtomicUsize::new(0),
+            want: Notify::new(),
+        })
     }
 
     /// Gives a spare this name; says whether there was one, and nothing had the name.
     pub(super) fn take(&self, root: &OwnedFd, name: &str) -> bool {
-        self.wanted.notify_one();
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        self.want.notify_one();
         let Some(spare) = self.ready().pop() else { return false };
         let flags = RenameFlags::RENAME_NOREPLACE;
         match renameat2(&self.directory, spare.as_str(), root, name, flags) {
@@ -89,23 +104,27 @@ impl Spares {
 
     /// Whether there are few; then whoever asked waits for the [`Spares::lull`] and calls [`Spares::stock`].
     pub(super) fn are_low(&self) -> bool {
-        self.ready().len() < SPARES_LOW && !self.is_stocking.swap(true, Ordering::Relaxed)
+        self.ready().len() < self.goal.load(Ordering::Relaxed) / 4 * 3
+            && !self.is_stocking.swap(true, Ordering::Relaxed)
     }
 
     /// Waits until none is wanted for a while.
     pub(super) async fn lull(&self) {
-        while timeout(LULL, self.wanted.notified()).await.is_ok() {}
+        while timeout(LULL, self.want.notified()).await.is_ok() {}
     }
 
     /// Makes spares until there are enough.
     pub(super) fn stock(&self) -> Result<(), Error> {
-        let done = self.make_all();
+        let goal = self.wanted.swap(0, Ordering::Relaxed).clamp(SPARES_MIN, SPARES_MAX);
+        self.goal.store(goal, Ordering::Relaxed);
+        let done = self.make(goal);
         self.is_stocking.store(false, Ordering::Relaxed);
         done
     }
 
-    fn make_all(&self) -> Result<(), Error> {
-        while self.ready().len() < SPARES {
+    /// Makes spares until there are `goal`, or one is wanted.
+    fn make(&self, goal: usize) -> Result<(), Error> {
+        while self.ready().len() < goal && self.wanted.load(Ordering::Relaxed) == 0 {
             let name = (self.made.fetch_add(1, Ordering::Relaxed) + 1).to_string();
             let (spare, _) = make_directory(&self.directory, &self.path, &name, ROOT_MODE)?;
             make_directory(&spare, &self.path.join(&name), DATA, DATA_MODE)?;

@@ -63,7 +63,7 @@ fn a_directory_made_ahead_becomes_a_volume_like_any_other() {
     }
     assert!(spares() == 0 && local.needs_stock());
     local.stock().unwrap();
-    assert_eq!(spares(), stocked);
+    assert!(spares() > 2 * stocked, "as many as the last burst wanted");
 
     let used = fs::read_dir(root.path().join(".spare")).unwrap().next().unwrap().unwrap().path();
     fs::write(used.join("_data/file"), "x").unwrap();
