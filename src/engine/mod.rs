@@ -2,19 +2,21 @@
 //!
 //! ```text
 //! find      where it listens
+//! idle      connections that are asked more than once
 //! service   one that we start ourselves
 //! forward   a request goes there and its answer comes back, streams and upgrades included
 //! departed  whoever asked has gone: then the engine is let go too
 //! ```
 //!
-//! Each request has a connection of its own: what a client does to its connection (half-close, hang up, upgrade) is done
-//! to the engine's. This room knows no route and no container, and does not say which engine it is. Facts: RFC 9110
+//! A request has a connection of its own, but for those that only read: what a client does to its connection (half-close,
+//! hang up, upgrade) is done to the engine's. This room knows no route and no container, and does not say which engine it is. Facts: RFC 9110
 //! (7.6.1 for what belongs to one connection only), moby `client/hijack.go`.
 
 mod departed;
 mod error;
 mod find;
 mod forward;
+mod idle;
 mod service;
 
 use std::ffi::OsString;
@@ -26,6 +28,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1::SendRequest;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -36,6 +39,7 @@ pub use error::Error;
 use find::Place;
 pub use find::WELL_KNOWN;
 pub use forward::upgraded_to_nothing;
+use idle::Idle;
 use service::Service;
 
 /// The result of everything in this room that can fail.
@@ -50,7 +54,13 @@ const PATH_STAT: &str = "x-docker-container-path-stat";
 
 /// The engine; clones are the same.
 #[derive(Debug, Clone)]
-pub struct Engine(Arc<Place>);
+pub struct Engine(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    place: Place,
+    idle: Idle,
+}
 
 /// An answer that was read whole.
 #[derive(Debug, Clone)]
@@ -64,18 +74,22 @@ pub struct Answer {
 impl Engine {
     /// The engine that listens on this socket, now or later.
     pub fn at(socket: PathBuf) -> Self {
-        Self(Arc::new(Place::At(socket)))
+        Self::of(Place::At(socket))
     }
 
     /// Whichever listens on the first of [`WELL_KNOWN`] that somebody listens on; looked for at each request. `own` are
     /// our own sockets, which are none. When nobody does, podman is started, if it is on the search path: on the socket
     /// `private`, in a directory that is ours alone.
     pub fn anywhere(own: Vec<PathBuf>, private: PathBuf, search_path: OsString) -> Self {
-        Self(Arc::new(Place::Anywhere {
+        Self::of(Place::Anywhere {
             own,
             service: Service::new(private, search_path),
             found: Mutex::default(),
-        }))
+        })
+    }
+
+    fn of(place: Place) -> Self {
+        Self(Arc::new(Inner { place, idle: Idle::default() }))
     }
 
     /// Asks for something, and reads the answer whole. `body` is JSON, or nothing.
@@ -112,7 +126,7 @@ impl Engine {
 
     /// Resolves when somebody listens, at once if so: for what goes on over an engine's restarts.
     pub async fn returns(&self) {
-        self.0.returns().await;
+        self.0.place.returns().await;
     }
 
     /// Starts the engine, if it is one that we start and none runs.
@@ -120,7 +134,7 @@ impl Engine {
     /// # Errors
     /// There is none, or it does not start.
     pub async fn wake(&self) -> Result<()> {
-        match &*self.0 {
+        match &self.0.place {
             Place::At(_) => Ok(()),
             anywhere @ Place::Anywhere { service, .. } => {
                 service.trim();
@@ -131,7 +145,7 @@ impl Engine {
 
     /// Ends the engine, if it is one that we started.
     pub async fn end(&self) {
-        if let Place::Anywhere { service, .. } = &*self.0 {
+        if let Place::Anywhere { service, .. } = &self.0.place {
             service.end().await;
         }
     }
@@ -145,7 +159,7 @@ impl Engine {
 
     /// Where the engine listens, as far as is known.
     pub fn socket(&self) -> Option<PathBuf> {
-        self.0.socket()
+        self.0.place.socket()
     }
 
     /// What a container has at a path: the header that tells it, decoded; none when there is nothing.
@@ -188,17 +202,33 @@ impl Engine {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let stream: UnixStream = self.0.connect().await?;
+        if request.body().is_end_stream() && idle::only_reads(request.method()) && !is_upgrade(&request) {
+            return self.read(request.into_parts().0).await;
+        }
+        self.open().await?.send_request(request).await.map_err(Error::Broken)
+    }
+
+    /// A new connection.
+    async fn open<B>(&self) -> Result<SendRequest<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let stream: UnixStream = self.0.place.connect().await?;
         let handshake = hyper::client::conn::http1::Builder::new()
             .title_case_headers(true)
             .handshake(TokioIo::new(stream))
             .await;
-        let (mut sender, connection) = handshake.map_err(Error::Broken)?;
+        let (sender, connection) = handshake.map_err(Error::Broken)?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!(%error, "a connection to the engine ended early");
             }
         });
-        sender.send_request(request).await.map_err(Error::Broken)
+        Ok(sender)
     }
+}
+
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    request.headers().contains_key(header::UPGRADE)
 }
