@@ -38,6 +38,8 @@ impl Place {
             "--legacy-plugins-dir=".to_owned(),
             "--add-runtime=any=true".to_owned(),
             "--default-runtime=any".to_owned(),
+            // Not the machine's, if it has one.
+            "--engine=none".to_owned(),
         ];
         Config::resolve(&Args::parse_from(line)).unwrap()
     }
