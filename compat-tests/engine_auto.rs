@@ -40,16 +40,21 @@ fn engine_of(daemon: &Daemon) -> Option<i32> {
         .find(|pid| process::lives(*pid))
 }
 
-#[test]
-fn podman_is_started_and_kept_and_ended() {
+/// A daemon that finds the program of this podman, and no engine that listens; `None` where one does.
+fn with_podman(place: &TempDir) -> Option<(Daemon, Podman)> {
     if machine_has_an_engine() {
-        return;
+        return None;
     }
-    let place = place();
     let podman = Podman::new(place.path(), &[]);
     let (directory, mut environment) = podman.as_program();
     environment.push(("PATH", path_with(&directory)));
-    let Some(mut daemon) = Daemon::ours_in(&["--engine", "auto"], environment) else { return };
+    Some((Daemon::ours_in(&["--engine", "auto"], environment)?, podman))
+}
+
+#[test]
+fn podman_is_started_and_kept_and_ended() {
+    let place = place();
+    let Some((mut daemon, podman)) = with_podman(&place) else { return };
     let docker = daemon.docker();
     assert_eq!(daemon.http().ask("GET", "/_ping").header("Api-Version"), Some("1.41"), "podman's");
     assert_eq!(docker.ok(&command("run", &["--rm", "-v", "data:/data"], "echo hello")), "hello");
@@ -77,14 +82,8 @@ fn podman_is_started_and_kept_and_ended() {
 
 #[test]
 fn one_that_is_not_wanted_any_more_is_ended() {
-    if machine_has_an_engine() {
-        return;
-    }
     let place = place();
-    let podman = Podman::new(place.path(), &[]);
-    let (directory, mut environment) = podman.as_program();
-    environment.push(("PATH", path_with(&directory)));
-    let Some(mut daemon) = Daemon::ours_in(&["--engine", "auto"], environment) else { return };
+    let Some((mut daemon, _podman)) = with_podman(&place) else { return };
     daemon.docker().ok(&["ps"]);
     daemon.kill();
     assert!(engine_of(&daemon).is_some());

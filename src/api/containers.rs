@@ -5,13 +5,12 @@
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::CONTENT_TYPE;
-use axum::http::uri::PathAndQuery;
 use axum::http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::elsewhere::{Target, part_of_url};
-use super::error::{Failure, Result};
+use super::error::Result;
 use super::extract::read;
 use super::form::Form;
 use super::reply;
@@ -73,7 +72,6 @@ pub(super) async fn answer(
     target: Target,
 ) -> Result<Response<Body>> {
     let engine = containers.engine();
-    containers.follow();
     match verb {
         Verb::Create => {
             let body = read(request.into_body(), CREATE_MAX_BYTES).await?;
@@ -154,8 +152,7 @@ async fn commit(containers: &Containers, request: Request, target: Target) -> Re
     let mut asked = target.whole.clone();
     if is_ours {
         let change = part_of_url(&format!("LABEL {LABEL}="));
-        let changed = format!("{}?{query}&changes={change}", target.whole.path());
-        asked = PathAndQuery::try_from(changed).map_err(|error| Failure::invalid(error.to_string()))?;
+        asked = target.with_query(&format!("{query}&changes={change}"))?;
     }
     Ok(containers.engine().forward(request, asked).await?.map(Body::new))
 }
@@ -210,9 +207,7 @@ async fn list(containers: &Containers, target: &Target) -> Result<Response<Body>
     }
     let query: Vec<String> =
         form.iter().map(|(key, value)| format!("{}={}", part_of_url(key), part_of_url(value))).collect();
-    let path = target.whole.path();
-    let asked = if query.is_empty() { path.to_owned() } else { format!("{path}?{}", query.join("&")) };
-    let asked = PathAndQuery::try_from(asked).map_err(|error| Failure::invalid(error.to_string()))?;
+    let asked = target.with_query(&query.join("&"))?;
     let answer = containers.engine().ask(Method::GET, asked.as_str(), None).await?;
     Ok(whole(changed(answer, |mut list| {
         if let (false, Value::Array(list)) = (volumes.is_empty(), &mut list) {

@@ -88,9 +88,21 @@ impl Target {
             whole.push('?');
             whole.push_str(query);
         }
-        let whole = PathAndQuery::try_from(whole).map_err(|error| Failure::invalid(error.to_string()))?;
-        Ok(Self { parts, whole })
+        Ok(Self { parts, whole: readable(whole)? })
     }
+
+    /// The same path with another query.
+    ///
+    /// # Errors
+    /// Invalid, when that is none.
+    pub(super) fn with_query(&self, query: &str) -> Result<PathAndQuery> {
+        let path = self.whole.path();
+        readable(if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") })
+    }
+}
+
+fn readable(whole: String) -> Result<PathAndQuery> {
+    PathAndQuery::try_from(whole).map_err(|error| Failure::invalid(error.to_string()))
 }
 
 /// A part of a path or a query so that it means itself.
@@ -109,6 +121,7 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
     let said = rooms.face.settled().await;
     ApiVersion::check(version::split(asked.path()).0, said.highest)
         .map_err(|unsupported| Failure::invalid(unsupported.to_string()))?;
+    containers.follow();
     if let Some(verb) = containers::Verb::of(request.method(), &target.parts) {
         return containers::answer(verb, &containers, request, target).await;
     }
@@ -118,7 +131,6 @@ async fn answer(State(rooms): State<Rooms>, request: Request) -> Result<Response
             "services may name volumes, which the engine must not see: make containers instead",
         ));
     }
-    containers.follow();
     let engine = containers.engine();
     let query = target.whole.query().unwrap_or_default();
     if let Some(instead) = prune::of_images(request.method(), &target.parts, query, said.dialect)? {

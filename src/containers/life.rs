@@ -39,7 +39,6 @@ impl Containers {
         if self.is_empty() {
             return Ok(None);
         }
-        self.follow();
         let Some(container) = self.inspect(name).await? else { return Ok(None) };
         let Some((token, record)) = container["Id"].as_str().and_then(|id| self.find(id)) else {
             return Ok(None);

@@ -66,7 +66,7 @@ impl Engine {
                 return;
             }
             inner.idle.put(connection);
-            let _the_time = tokio::time::timeout(IDLE_TIME, std::future::pending::<()>()).await;
+            tokio::time::sleep(IDLE_TIME).await;
             inner.idle.expire();
         });
     }

@@ -129,7 +129,7 @@ impl Live {
                 }
                 self.lines = None;
                 // One that ends its streams at once is not asked again at once.
-                let _returned = tokio::time::timeout(self.pause, std::future::pending::<()>()).await;
+                tokio::time::sleep(self.pause).await;
                 self.pause = PAUSE_MAX.min(self.pause * 2);
             }
             self.engine.returns().await;
