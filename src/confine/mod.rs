@@ -12,6 +12,7 @@ mod attributes;
 mod directory;
 mod error;
 mod mount;
+mod mounted;
 mod name;
 mod remove;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use attributes::{FileType, Metadata, Pinned, Time, set_xattr};
 pub use directory::{Directory, Node};
 pub use error::{Error, show};
 pub use mount::{unmount, unmount_stack};
+pub use mounted::{MOUNTINFO, MountPoint, mount_points};
 pub use name::{Inside, NAME_MAX_BYTES, Name, PATH_MAX_BYTES};
 
 /// The result of everything in this room that can fail.

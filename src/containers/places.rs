@@ -103,9 +103,8 @@ fn bind_part(volume: &Path, subpath: &str, path: &Path) -> Result<()> {
 /// Whether the kernel has something mounted exactly there.
 fn is_mounted(path: &Path) -> Result<bool> {
     let real = path.canonicalize().map_err(failed("finding", path))?;
-    let table = fs::read_to_string("/proc/self/mountinfo").map_err(failed("reading the mounts for", path))?;
-    // No path of ours has a character that is escaped there.
-    Ok(table.lines().any(|line| line.split(' ').nth(4).is_some_and(|point| Path::new(point) == real)))
+    let points = confine::mount_points().map_err(failed("reading the mounts for", path))?;
+    Ok(points.iter().any(|point| point.path == real))
 }
 
 fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {

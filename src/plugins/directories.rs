@@ -7,8 +7,8 @@
 //! when it is taken away.
 
 use std::fs::DirBuilder;
-use std::io::{self, BufRead};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -218,16 +218,13 @@ fn unmount(parent: &Path, name: &str, is_wanted: impl Fn(&Path) -> bool) -> Resu
     let plugin = open(parent, name, false)?;
     let own = in_directory(&path, || plugin.follow(b"").and_then(|own| own.host_path()))?;
     let io = |source| Error::Mounts { path: path.clone(), source };
-    let mountinfo = std::fs::File::open("/proc/self/mountinfo").map_err(io)?;
-    let mut below = Vec::new();
-    for line in io::BufReader::new(mountinfo).split(b'\n') {
-        if let Some(point) = mount_point(&line.map_err(io)?)
-            && let Ok(inside) = point.strip_prefix(&own)
-            && is_wanted(&point)
-        {
-            below.push(inside.to_owned());
-        }
-    }
+    let points = confine::mount_points().map_err(io)?;
+    let below: Vec<&Path> = points
+        .iter()
+        .filter_map(|point| Some((point, point.path.strip_prefix(&own).ok()?)))
+        .filter(|(point, _)| is_wanted(&point.path))
+        .map(|(_, inside)| inside)
+        .collect();
     for inside in below.iter().rev() {
         in_directory(&path, || match confine::unmount_stack(&plugin, inside.as_os_str().as_bytes()) {
             // It went with the one it was mounted in.
@@ -241,20 +238,6 @@ fn unmount(parent: &Path, name: &str, is_wanted: impl Fn(&Path) -> bool) -> Resu
 /// Whether a file system has lost who served it.
 fn is_dead(point: &Path) -> bool {
     matches!(statfs(point), Err(Errno::ENOTCONN | Errno::ESTALE))
-}
-
-/// The mount point of a line of mountinfo: the fifth field, with octal escapes.
-fn mount_point(line: &[u8]) -> Option<PathBuf> {
-    let field = line.split(|&byte| byte == b' ').nth(4)?;
-    let mut point = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        let escaped = (byte == b'\\').then(|| after.get(..3)).flatten();
-        let value = escaped.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
-        point.push(value.unwrap_or(byte));
-        rest = if value.is_some() { after.get(3..).unwrap_or_default() } else { after };
-    }
-    Some(PathBuf::from(std::ffi::OsString::from_vec(point)))
 }
 
 /// Opens a directory of ours, and makes it if wanted. An empty name is the parent itself.
@@ -297,23 +280,4 @@ fn names(directory: &Path) -> Result<Vec<String>> {
 
 fn in_directory<T>(path: &Path, work: impl FnOnce() -> confine::Result<T>) -> Result<T> {
     work().map_err(|source| Error::Directory { path: path.to_owned(), source })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_point_is_read_with_its_escapes() {
-        let cases: [(&[u8], Option<&str>); 5] = [
-            (b"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw", Some("/mnt2")),
-            (b"36 35 98:0 / /a\\040b\\134c rw - ext3 x rw", Some("/a b\\c")),
-            (b"36 35 98:0 / /a\\04 rw", Some("/a\\04")),
-            (b"36 35 98:0 / /a\\999b rw", Some("/a\\999b")),
-            (b"36 35", None),
-        ];
-        for (line, expected) in cases {
-            assert_eq!(mount_point(line), expected.map(PathBuf::from), "{}", line.escape_ascii());
-        }
-    }
 }

@@ -5,7 +5,6 @@
 //! knows ids and places, not volumes. Everything here may wait for a disk, or for a plugin that serves the file system.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -15,10 +14,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::sys::statfs::statfs;
 
-use crate::confine::{self, FileType, Name, Pinned, Root, unmount_stack};
+use crate::confine::{
+    self, FileType, MOUNTINFO, MountPoint, Name, Pinned, Root, mount_points, unmount_stack,
+};
 use crate::drivers::{Place, host_place};
 
-const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// Of the directory, and of each place in it: what is bound there brings its own mode.
 const DIRECTORY_MODE: u32 = 0o700;
 
@@ -119,8 +119,7 @@ impl Stage {
 
     /// The ids under which the kernel has something mounted.
     pub(super) fn mounted(&self) -> Result<BTreeSet<String>> {
-        let table = std::fs::read(MOUNTINFO).map_err(Error::Mountinfo)?;
-        Ok(mounted_in(&table, &self.0))
+        Ok(mounted_in(&mount_points().map_err(Error::Mountinfo)?, &self.0))
     }
 
     /// The ids under which there is a directory, mounted or not.
@@ -137,34 +136,13 @@ impl Stage {
     }
 }
 
-/// The mount points directly in the directory, by name, out of the kernel's table (proc(5)).
-fn mounted_in(table: &[u8], directory: &Path) -> BTreeSet<String> {
-    /// Where the mount point stands in a line.
-    const FIELD: usize = 4;
-    let points = table.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(FIELD));
-    // The kernel escapes blanks and the like in the directory's own name.
-    let points = points.map(unescaped);
-    let name = |point: Vec<u8>| {
-        let rest = Path::new(OsStr::from_bytes(&point)).strip_prefix(directory).ok()?.to_str()?.to_owned();
-        (!rest.is_empty() && !rest.contains('/')).then_some(rest)
+/// The mount points directly in the directory, by name.
+fn mounted_in(points: &[MountPoint], directory: &Path) -> BTreeSet<String> {
+    let name = |point: &MountPoint| {
+        let rest = point.path.strip_prefix(directory).ok()?.to_str()?;
+        (!rest.is_empty() && !rest.contains('/')).then(|| rest.to_owned())
     };
-    points.filter_map(name).collect()
-}
-
-/// Blanks, tabs, newlines and backslashes stand as `\` and three octal digits.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((first, after)) = rest.split_first() {
-        if let (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..]) = (first, after) {
-            plain.push((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0'));
-            rest = after;
-        } else {
-            plain.push(*first);
-            rest = after;
-        }
-    }
-    plain
+    points.iter().filter_map(name).collect()
 }
 
 #[cfg(test)]
@@ -176,12 +154,10 @@ mod tests {
 
     #[test]
     fn only_what_is_directly_in_the_directory_is_staged() {
-        let table = b"29 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
-            30 29 8:1 /x /run/d\\040p/mounts rw - ext4 /dev/sda1 rw\n\
-            31 29 8:1 /x /run/d\\040p/mounts/aa rw - ext4 /dev/sda1 rw\n\
-            32 29 8:1 /x /run/d\\040p/mounts/aa/deeper rw - ext4 /dev/sda1 rw\n\
-            33 29 8:1 /x /run/d\\040p/mountsbb rw - ext4 /dev/sda1 rw\n";
-        assert_eq!(mounted_in(table, Path::new("/run/d p/mounts")), BTreeSet::from(["aa".to_owned()]));
+        let paths =
+            ["/", "/run/d p/mounts", "/run/d p/mounts/aa", "/run/d p/mounts/aa/deeper", "/run/d p/mountsbb"];
+        let points = paths.map(|path| MountPoint { path: path.into(), is_read_only: false });
+        assert_eq!(mounted_in(&points, Path::new("/run/d p/mounts")), BTreeSet::from(["aa".to_owned()]));
     }
 
     #[test]
