@@ -1,13 +1,13 @@
 //! What must survive a restart: small records in named tables, in one file.
 //!
 //! A record is a key and a JSON value. This room knows no plugin and no volume; the rooms that own a table name it
-//! with a [`Table`] and give it a type. A change is durable when [`Store::commit`] has answered. All reading and
-//! writing happens on one thread, which takes everything that is waiting into one write: under load many changes share
-//! one fsync.
+//! with a [`Table`] and give it a type. A change is durable when [`Store::commit`] has answered. There is one writer,
+//! which takes everything that is waiting into one write: under load many changes share one fsync.
 //!
 //! ```text
 //! change   what is to be written; pure
-//! writer   the thread
+//! queue    what waits to be written, and on which thread that is done
+//! writer   how it is written
 //! journal  where a change is durable first, beside the database; frame says what its bytes mean
 //! ahead    the file under the database
 //! ```
@@ -18,8 +18,10 @@ mod change;
 mod error;
 mod frame;
 mod journal;
+mod queue;
 mod writer;
 
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::future::Future;
 use std::io;
@@ -30,13 +32,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use tokio::sync::oneshot;
 
 use ahead::Ahead;
 pub use change::{Change, Table, VALUE_MAX_BYTES};
 pub use error::Error;
 use journal::{JOURNAL_BYTES, Journal};
-use writer::{Job, Opened, Writer};
+use queue::Queue;
+use writer::{Opened, Writer};
 
 /// The result of everything in this room that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -54,13 +56,12 @@ const DIRECTORY_MODE: u32 = 0o700;
 
 /// The file of state, opened; clones are the same file. The last one that is dropped closes it, after everything
 /// that was given to [`Store::commit`] has been written.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Store(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
-    jobs: Option<mpsc::Sender<Job>>,
-    writer: Option<JoinHandle<()>>,
+    queue: Arc<Queue>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Store {
@@ -75,13 +76,13 @@ impl Store {
 
     /// Starts the writer on what `opener` opens, and again on what it opens after a failed commit.
     fn start(opener: writer::Opener) -> Result<Self> {
-        let writer = Writer::new(opener)?;
-        let (sender, receiver) = mpsc::channel();
+        let queue = Arc::new(Queue::new(Writer::new(opener)?));
+        let served = Arc::clone(&queue);
         let thread = std::thread::Builder::new()
             .name("state-writer".to_owned())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || served.serve())
             .map_err(|error| Error::Thread(Arc::new(error)))?;
-        Ok(Self(Arc::new(Inner { jobs: Some(sender), writer: Some(thread) })))
+        Ok(Self(Arc::new(Inner { queue, thread: Some(thread) })))
     }
 
     /// All records of a table, ordered by key; none when the table was never written. Blocking, for the start.
@@ -89,9 +90,7 @@ impl Store {
     /// # Errors
     /// [`Error::Record`] names the first record that is not what `V` expects; [`Error::Read`].
     pub fn load<V: DeserializeOwned>(&self, table: Table<V>) -> Result<Vec<(String, V)>> {
-        let (sender, receiver) = mpsc::sync_channel(1);
-        self.send(Job::Load { table: table.name(), answer: sender })?;
-        let records = receiver.recv().map_err(|_| Error::Stopped)??;
+        let records = self.0.queue.load(table.name())?;
         records
             .into_iter()
             .map(|(key, json)| match serde_json::from_slice(&json) {
@@ -104,19 +103,15 @@ impl Store {
     /// Makes a change: all of it or nothing. It is on disk when the answer is `Ok`.
     ///
     /// The change takes its place in the order of changes when this is called, not when the answer is first awaited:
-    /// call it while holding the lock that guards the record in memory, and await after releasing it. Dropping the
-    /// answer does not take the change back. An empty change is answered when all earlier ones are on disk.
+    /// call it while holding the lock that guards the record in memory, and await after releasing it. It is written when
+    /// the answer is awaited or dropped, at the latest; dropping it does not take the change back. Awaiting may write what
+    /// waits, on the thread of whoever awaits. An empty change is answered when all earlier ones are on disk.
     ///
     /// # Errors
     /// [`Error::Commit`] for every change that shared the failed transaction. What an error of the disk leaves behind
     /// is unknown until the next start; the next change tries again with the file newly opened.
     pub fn commit(&self, change: Change) -> impl Future<Output = Result<()>> + Send + use<> {
-        let (sender, receiver) = oneshot::channel();
-        let sent = self.send(Job::Commit { change, answer: sender });
-        async move {
-            sent?;
-            receiver.await.unwrap_or(Err(Error::Stopped))
-        }
+        self.0.queue.commit(change)
     }
 
     /// The same, blocking, for the start.
@@ -124,26 +119,23 @@ impl Store {
     /// # Errors
     /// As [`Store::commit`].
     pub fn commit_now(&self, change: Change) -> Result<()> {
-        let (sender, receiver) = oneshot::channel();
-        self.send(Job::Commit { change, answer: sender })?;
-        // On a thread of its own: the caller's may be one of an async run time, which refuses to block on this.
-        let answer = std::thread::scope(|scope| scope.spawn(|| receiver.blocking_recv()).join());
-        answer.ok().and_then(std::result::Result::ok).unwrap_or(Err(Error::Stopped))
+        self.0.queue.commit_now(change)
     }
+}
 
-    fn send(&self, job: Job) -> Result<()> {
-        let jobs = self.0.jobs.as_ref().ok_or(Error::Stopped)?;
-        jobs.send(job).map_err(|_| Error::Stopped)
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
     }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        drop(self.jobs.take());
-        if let Some(thread) = self.writer.take()
+        self.queue.close();
+        if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the writer of the state file has panicked");
+            tracing::error!("the thread that writes the state file has panicked");
         }
     }
 }

@@ -4,8 +4,10 @@
 use io::{BufRead, BufReader, Write};
 use std::ops::Bound;
 use std::os::unix::process::ExitStatusExt;
+use std::pin::Pin;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -118,24 +120,18 @@ async fn a_record_of_another_type_is_named_and_not_repeated() {
 #[test]
 fn what_waits_shares_one_transaction() {
     let (_directory, path) = temporary();
-    let mut writer = Writer::new(Box::new({
-        let path = path.clone();
-        move || open_files(&path)
-    }))
-    .unwrap();
-    let (sender, receiver) = mpsc::channel();
-    let mut answers = Vec::new();
-    for key in 0..=writer::GROUP_MAX {
-        let (answer, waiting) = oneshot::channel();
-        sender.send(Job::Commit { change: number(format!("{key:04}"), 0), answer }).unwrap();
-        answers.push(waiting);
-    }
-    drop(sender);
-    writer.work(&receiver);
-    assert_eq!(writer.syncs, 2);
-    assert!(answers.iter_mut().all(|waiting| matches!(waiting.try_recv(), Ok(Ok(())))));
-    drop(writer);
-    assert_eq!(Store::open(&path).unwrap().load(NUMBERS).unwrap().len(), writer::GROUP_MAX + 1);
+    let store = Store::open(&path).unwrap();
+    let mut changes: Vec<_> =
+        (0..queue::GROUP_MAX).map(|key| store.commit(number(format!("{key:04}"), 0))).collect();
+    let before = store.0.queue.syncs();
+    store.commit_now(number("last", 0)).unwrap();
+    assert_eq!(store.0.queue.syncs() - before, 2);
+    let mut context = Context::from_waker(Waker::noop());
+    let mut answers = changes.iter_mut().map(|change| Pin::new(change).poll(&mut context));
+    assert!(answers.all(|answer| matches!(answer, Poll::Ready(Ok(())))));
+    drop(changes);
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().load(NUMBERS).unwrap().len(), queue::GROUP_MAX + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

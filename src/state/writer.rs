@@ -1,13 +1,15 @@
-//! The one thread that has the database open: takes what is waiting, writes it as one frame of the journal, answers all.
+//! Who has the database and its journal open: writes a group of changes as one frame of the journal, and answers all.
 //!
-//! The database gets what is in the journal when that is full, when a table is read, and at the end. What has no room in
-//! the journal goes there directly, behind what is in it.
+//! The database gets what is in the journal when that is full, and at the end. What has no room in the journal goes there
+//! directly, behind what is in it. A table is what the database has of it, and then the journal. This file does not know on which thread it works.
 //!
 //! redb refuses every further use of a database after an error of the disk, until it is opened anew. So the writer
 //! drops the database after a failed transaction and opens it again for the next job: a disk that was full for an
 //! hour does not need a restart of the daemon.
 
-use std::sync::{Arc, mpsc};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use tokio::sync::oneshot;
@@ -20,8 +22,8 @@ use super::{Change, Error, Result};
 const MARKS: TableDefinition<'_, &str, (u64, u64)> = TableDefinition::new("journal");
 const MARK: &str = "mark";
 
-/// How many changes share one frame at most: more would only make the first of them wait longer.
-pub(super) const GROUP_MAX: usize = 256;
+/// A disk that syncs a small write in less time than this is quick: not much more than it takes to wake two threads.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// Opens the database and its journal, at the start and after a failure.
 pub(super) type Opener = Box<dyn Fn() -> Result<Opened> + Send>;
@@ -33,84 +35,73 @@ pub(super) struct Opened {
 }
 
 /// The records of a table, as JSON.
-pub(super) type Records = Vec<(String, Vec<u8>)>;
+pub(super) type Records = BTreeMap<String, Vec<u8>>;
 
-/// What the thread is asked for.
-pub(super) enum Job {
-    /// A change to make durable.
-    Commit { change: Change, answer: oneshot::Sender<Result<()>> },
-    /// A table to read.
-    Load { table: &'static str, answer: mpsc::SyncSender<Result<Records>> },
-}
-
-type Waiting = (Change, oneshot::Sender<Result<()>>);
+/// A change, and whoever waits for it. They may be gone, and then nobody misses the answer.
+pub(super) type Waiting = (Change, oneshot::Sender<Result<()>>);
 
 pub(super) struct Writer {
     opener: Opener,
-    /// `None` after a failure.
+    /// `None` after a failure, and at the end.
     opened: Option<Opened>,
     /// How often something was synced.
     pub(super) syncs: u64,
+    /// How long the last write to the journal took.
+    last: Duration,
 }
 
 impl Writer {
     pub(super) fn new(opener: Opener) -> Result<Self> {
         let first = opener()?;
-        Ok(Self { opener, opened: Some(first), syncs: 0 })
+        Ok(Self { opener, opened: Some(first), syncs: 0, last: Duration::MAX })
     }
 
-    /// Works until all senders are gone and nothing waits any more, then closes the database.
-    pub(super) fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        self.work(jobs);
-        if let Err(error) = self.settle() {
-            let error = crate::error::chain(&error);
-            tracing::warn!(error, "the last changes stay in the journal until the next start");
-        }
-        tracing::debug!(syncs = self.syncs, "closing the state file");
+    /// Whether the next write will hardly take longer than to have another thread do it.
+    pub(super) fn is_quick(&self) -> bool {
+        self.opened.is_some() && self.last < QUICK
     }
 
-    pub(super) fn work(&mut self, jobs: &mpsc::Receiver<Job>) {
-        let mut next = jobs.recv().ok();
-        while let Some(job) = next.take() {
-            match job {
-                Job::Load { table, answer } => {
-                    // Whoever asked may be gone, and then nobody misses the answer; so with all answers below.
-                    let _ = answer.send(self.load(table));
-                }
-                Job::Commit { change, answer } => {
-                    let mut group = vec![(change, answer)];
-                    while group.len() < GROUP_MAX && next.is_none() {
-                        match jobs.try_recv() {
-                            Ok(Job::Commit { change, answer }) => group.push((change, answer)),
-                            Ok(other) => next = Some(other),
-                            Err(_) => break,
-                        }
-                    }
-                    self.commit(group);
-                }
-            }
-            next = next.or_else(|| jobs.recv().ok());
-        }
+    /// Makes the last write a quick one, or not.
+    #[cfg(test)]
+    pub(super) fn pretend(&mut self, is_quick: bool) {
+        self.last = if is_quick { Duration::ZERO } else { Duration::MAX };
     }
 
-    fn commit(&mut self, group: Vec<Waiting>) {
-        let result = self.transact(&group);
-        for (_, answer) in group {
-            let _ = answer.send(result.clone());
-        }
+    /// Writes these changes as one, and answers.
+    pub(super) fn commit(&mut self, group: Vec<Waiting>) {
+        let done = match self.journal(&group) {
+            Ok(false) => self.write_through(steps(&group)),
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        };
+        answer(group, &done);
     }
 
-    fn transact(&mut self, group: &[Waiting]) -> Result<()> {
-        if group.iter().all(|(change, _)| change.steps.is_empty()) {
-            return Ok(());
+    /// The same, if the journal has room for them; gives them back otherwise.
+    pub(super) fn append(&mut self, group: Vec<Waiting>) -> Option<Vec<Waiting>> {
+        let done = match self.journal(&group) {
+            Ok(false) => return Some(group),
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        };
+        answer(group, &done);
+        None
+    }
+
+    /// Writes one frame; says whether there was room for it.
+    fn journal(&mut self, group: &[Waiting]) -> Result<bool> {
+        if steps(group).next().is_none() {
+            return Ok(true);
         }
-        let steps = || group.iter().flat_map(|(change, _)| &change.steps);
-        match self.opened()?.journal.append(steps()) {
+        let begun = Instant::now();
+        let appended = self.opened()?.journal.append(steps(group));
+        match appended {
             Ok(true) => {
                 self.syncs += 1;
-                Ok(())
+                self.last = begun.elapsed();
+                Ok(true)
             }
-            Ok(false) => self.write_through(steps()),
+            Ok(false) => Ok(false),
             Err(error) => Err(Error::Commit(Arc::new(failed(redb::Error::Io(error))))),
         }
     }
@@ -135,10 +126,25 @@ impl Writer {
         if self.opened()?.journal.is_empty() { Ok(()) } else { self.write_through([].iter()) }
     }
 
-    fn load(&mut self, table: &'static str) -> Result<Records> {
-        self.settle()?;
-        let read = |database: &Database| read(database, table);
-        read(&self.opened()?.database).map_err(|source| Error::Read { table, source: Arc::new(source) })
+    /// Reads a table. Writes nothing: a full disk shall not keep anybody from knowing what there is.
+    pub(super) fn load(&mut self, table: &'static str) -> Result<Records> {
+        let Opened { database, journal } = self.opened()?;
+        read(database, journal, table).map_err(|source| Error::Read { table, source: Arc::new(source) })
+    }
+
+    /// Leaves nothing in the journal, and closes the files.
+    pub(super) fn close(&mut self) {
+        if let Err(error) = self.settle() {
+            let error = crate::error::chain(&error);
+            tracing::warn!(error, "the last changes stay in the journal until the next start");
+        }
+        tracing::debug!(syncs = self.syncs, "closing the state file");
+        self.opened = None;
+    }
+
+    /// Closes the files as they are: whatever comes next opens them anew.
+    pub(super) fn give_up(&mut self) {
+        self.opened = None;
     }
 
     fn opened(&mut self) -> Result<&mut Opened> {
@@ -147,6 +153,16 @@ impl Writer {
             None => (self.opener)()?,
         };
         Ok(self.opened.insert(opened))
+    }
+}
+
+fn steps(group: &[Waiting]) -> impl Iterator<Item = &Step> {
+    group.iter().flat_map(|(change, _)| &change.steps)
+}
+
+fn answer(group: Vec<Waiting>, done: &Result<()>) {
+    for (_, answer) in group {
+        let _nobody_waits = answer.send(done.clone());
     }
 }
 
@@ -206,16 +222,23 @@ pub(super) fn mark(database: &Database) -> std::result::Result<Mark, redb::Error
     Ok(mark)
 }
 
-fn read(database: &Database, table: &str) -> std::result::Result<Records, redb::Error> {
-    let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(table);
-    let table = match database.begin_read()?.open_table(definition) {
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        other => other?,
-    };
-    let mut records = Vec::new();
-    for entry in table.iter()? {
-        let (key, value) = entry?;
-        records.push((key.value().to_owned(), value.value().to_owned()));
+fn read(database: &Database, journal: &mut Journal, name: &str) -> std::result::Result<Records, redb::Error> {
+    let mut records = Records::new();
+    let definition: TableDefinition<'_, &str, &[u8]> = TableDefinition::new(name);
+    match database.begin_read()?.open_table(definition) {
+        Err(redb::TableError::TableDoesNotExist(_)) => {}
+        table => {
+            for entry in table?.iter()? {
+                let (key, value) = entry?;
+                records.insert(key.value().to_owned(), value.value().to_owned());
+            }
+        }
+    }
+    for step in journal.read()?.0.into_iter().filter(|step| step.table == name) {
+        match step.value {
+            Some(value) => records.insert(step.key, value),
+            None => records.remove(&step.key),
+        };
     }
     Ok(records)
 }

@@ -98,9 +98,9 @@ impl Volumes {
         name::check_local(name)?;
         local::options::check(request.options.as_ref())?;
         let record = Record::new(LOCAL_DRIVER, request);
-        // The record first: it takes longer.
-        let (written, made) =
-            tokio::join!(self.write(name, &record), self.on_disk(name, local::Local::create));
+        // The directory is begun first, on another thread: the record may be written on this one.
+        let (made, written) =
+            tokio::join!(self.on_disk(name, local::Local::create), self.write(name, &record));
         match (made, written) {
             (Ok(_), Ok(())) => {
                 self.stock();
