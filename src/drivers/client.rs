@@ -8,23 +8,21 @@
 //! cannot be made nothing was sent, and after that nothing is ever sent twice. A plugin that is being started is waited
 //! for first, then `gate` lets the call through, or not. This file knows no call's fields.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{Request, StatusCode, header};
-use hyper_util::client::legacy;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::answer::Answer;
+use super::connection::{Connection, Idle, Trouble};
 use super::deadlines::Deadlines;
-use super::error::{Error, SocketError};
+use super::error::Error;
 use super::gate::{Gate, Held, Lane};
 use super::presence::{Presence, after_start};
-use super::way::{Connector, Way};
+use super::way::Way;
 
 /// The largest answer of a plugin to anything but `List`.
 pub const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -32,9 +30,6 @@ pub const ANSWER_MAX_BYTES: usize = 4 * 1024 * 1024;
 pub const LIST_ANSWER_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// The longest text of a plugin that is passed on in an error.
 const REASON_MAX_BYTES: usize = 8 * 1024;
-/// How many idle connections to one plugin are kept, and for how long.
-const IDLE_CONNECTIONS: usize = 2;
-const IDLE_CONNECTIONS_FOR: Duration = Duration::from_secs(30);
 /// What dockerd says it accepts.
 const ACCEPT: &str = "application/vnd.docker.plugins.v1.2+json";
 /// The call that a legacy plugin is greeted with, and the name of the interface that volume drivers answer it with.
@@ -122,20 +117,15 @@ impl Method {
     }
 }
 
-type Http = legacy::Client<Connector, Full<Bytes>>;
-
 /// The way to one plugin.
 pub(super) struct Client {
     driver: String,
-    /// The host that requests name.
-    authority: String,
+    way: Way,
     deadlines: Deadlines,
     presence: watch::Receiver<Presence>,
     gate: Gate,
-    /// Keeps connections, for what only reads.
-    kept: Http,
-    /// Makes a connection for each request.
-    fresh: Http,
+    /// Connections for what only reads.
+    idle: Idle,
 }
 
 impl Client {
@@ -145,18 +135,8 @@ impl Client {
         deadlines: Deadlines,
         presence: watch::Receiver<Presence>,
     ) -> Self {
-        let authority = way.authority().to_owned();
-        let connector = Connector(Arc::new(way));
-        let http = |idle_max| -> Http {
-            legacy::Client::builder(TokioExecutor::new())
-                .pool_timer(TokioTimer::new())
-                .pool_idle_timeout(IDLE_CONNECTIONS_FOR)
-                .pool_max_idle_per_host(idle_max)
-                .build(connector.clone())
-        };
-        let (kept, fresh) = (http(IDLE_CONNECTIONS), http(0));
-        let gate = Gate::new(driver);
-        Self { driver: driver.to_owned(), authority, deadlines, presence, gate, kept, fresh }
+        let (gate, idle) = (Gate::new(driver), Idle::default());
+        Self { driver: driver.to_owned(), way, deadlines, presence, gate, idle }
     }
 
     /// Who lets calls through.
@@ -190,13 +170,20 @@ impl Client {
         let pass = self.gate.enter(lane, method.name(), left()).await;
         let pass = pass.map_err(|held| self.held(method, held))?;
         let exchange = async {
+            let (name, limit_bytes) = (method.name(), method.limit_bytes());
             if !method.only_reads() {
-                return self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await;
+                let mut connection = self.open(name).await?;
+                return self.exchange(&mut connection, name, limit_bytes, body).await;
             }
-            match self.exchange(&self.kept, method.name(), method.limit_bytes(), body.clone()).await {
+            let connection = match self.idle.take() {
+                Some(connection) => connection,
+                None => self.open(name).await?,
+            };
+            match self.read_over(connection, name, limit_bytes, body.clone()).await {
                 Err(Error::Broken { .. }) => {
                     self.present(method, left()).await?;
-                    self.exchange(&self.fresh, method.name(), method.limit_bytes(), body).await
+                    let connection = self.open(name).await?;
+                    self.read_over(connection, name, limit_bytes, body).await
                 }
                 other => other,
             }
@@ -214,7 +201,10 @@ impl Client {
     /// Greets a legacy plugin, and tells whether it is a volume driver.
     pub(super) async fn activate(&self) -> Result<bool, Error> {
         let deadline = self.deadlines.capabilities;
-        let exchange = self.exchange(&self.fresh, ACTIVATE, ANSWER_MAX_BYTES, Bytes::new());
+        let exchange = async {
+            let mut connection = self.open(ACTIVATE).await?;
+            self.exchange(&mut connection, ACTIVATE, ANSWER_MAX_BYTES, Bytes::new()).await
+        };
         let answered = tokio::time::timeout(deadline, exchange).await;
         let driver = || self.driver.clone();
         let late = |_| Error::Deadline { method: ACTIVATE, driver: driver(), deadline };
@@ -267,37 +257,48 @@ impl Client {
         Error::Request { method, driver: self.driver.clone(), source: source.into() }
     }
 
-    async fn exchange(
+    /// A new connection.
+    async fn open(&self, method: &'static str) -> Result<Connection, Error> {
+        let driver = || self.driver.clone();
+        let connected = self.way.connect().await;
+        let stream = connected.map_err(|source| Error::Connect { method, driver: driver(), source })?;
+        Connection::over(stream).await.map_err(|trouble| self.unanswered(method, 0, trouble))
+    }
+
+    /// Asks what only reads, and keeps the connection.
+    async fn read_over(
         &self,
-        http: &Http,
+        mut connection: Connection,
         method: &'static str,
         limit_bytes: usize,
         body: Bytes,
     ) -> Result<(StatusCode, Bytes), Error> {
-        let request = Request::post(format!("http://{}/{method}", self.authority))
+        let answered = self.exchange(&mut connection, method, limit_bytes, body).await?;
+        self.idle.put(connection);
+        Ok(answered)
+    }
+
+    async fn exchange(
+        &self,
+        connection: &mut Connection,
+        method: &'static str,
+        limit_bytes: usize,
+        body: Bytes,
+    ) -> Result<(StatusCode, Bytes), Error> {
+        let request = Request::post(format!("/{method}"))
+            .header(header::HOST, self.way.authority())
             .header(header::ACCEPT, ACCEPT)
             .body(Full::new(body))
             .map_err(|error| self.unwritten(method, error))?;
-        let response = http.request(request).await.map_err(|error| self.unanswered(method, error))?;
-        let status = response.status();
-        match Limited::new(response.into_body(), limit_bytes).collect().await {
-            Ok(body) => Ok((status, body.to_bytes())),
-            Err(error) if error.is::<LengthLimitError>() => {
-                Err(Error::TooLarge { method, driver: self.driver.clone(), limit_bytes })
-            }
-            Err(source) => Err(Error::Broken { method, driver: self.driver.clone(), source }),
-        }
+        let answered = connection.ask(request, limit_bytes).await;
+        answered.map_err(|trouble| self.unanswered(method, limit_bytes, trouble))
     }
 
-    /// Tells a connection that could not be made from one that broke.
-    fn unanswered(&self, method: &'static str, error: legacy::Error) -> Error {
+    fn unanswered(&self, method: &'static str, limit_bytes: usize, trouble: Trouble) -> Error {
         let driver = self.driver.clone();
-        if !error.is_connect() {
-            return Error::Broken { method, driver, source: error.into() };
-        }
-        match take_socket_error(error) {
-            Ok(source) => Error::Connect { method, driver, source },
-            Err(other) => Error::Broken { method, driver, source: other.into() },
+        match trouble {
+            Trouble::TooLarge => Error::TooLarge { method, driver, limit_bytes },
+            Trouble::Broken(source) => Error::Broken { method, driver, source },
         }
     }
 
@@ -319,15 +320,6 @@ impl Client {
         }
         Ok(answer)
     }
-}
-
-/// The connector's own error, out of the wrapping of hyper's client.
-fn take_socket_error(error: legacy::Error) -> Result<SocketError, legacy::Error> {
-    use std::error::Error as _;
-    let Some(inner) = error.source().and_then(|source| source.downcast_ref::<SocketError>()) else {
-        return Err(error);
-    };
-    Ok(inner.copied())
 }
 
 /// A plugin's words, short enough for a line of a terminal and without commands to the terminal.

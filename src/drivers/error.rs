@@ -269,28 +269,6 @@ pub enum SocketError {
     },
 }
 
-impl SocketError {
-    /// The same error again: hyper's client gives its connector's errors by reference only.
-    pub(super) fn copied(&self) -> Self {
-        match self {
-            Self::Name { name } => Self::Name { name: name.clone() },
-            Self::NotASocket { path, found } => Self::NotASocket { path: path.clone(), found },
-            Self::Remote { step, address, source } => {
-                Self::Remote { step, address: address.clone(), source: again(source) }
-            }
-            Self::Io { step, path, source } => Self::Io { step, path: path.clone(), source: again(source) },
-        }
-    }
-}
-
-/// The same error of the operating system again; of another one its kind and its words.
-fn again(error: &io::Error) -> io::Error {
-    match error.raw_os_error() {
-        Some(number) => io::Error::from_raw_os_error(number),
-        None => io::Error::new(error.kind(), error.to_string()),
-    }
-}
-
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {

@@ -3,7 +3,7 @@
 //! ```text
 //! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
 //! legacy    plugins that are not managed: found by files in directories, greeted, kept while the file is the same
-//! driver    one driver's calls, typed -> client (HTTP, deadlines, limits) -> way (socket or network)
+//! driver    one driver's calls, typed -> client (deadlines, limits) -> connection (HTTP) -> way (socket or network)
 //!           -> connect (a managed plugin's socket, never followed)
 //! presence  whether its plugin runs, as told, and how long a call waits for it
 //! scope     a path inside the plugin -> a path of the host             answer what a plugin says, read as Go reads it
@@ -20,6 +20,7 @@ mod breaker;
 mod calls;
 mod client;
 mod connect;
+mod connection;
 mod deadlines;
 mod driver;
 mod error;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -72,6 +73,7 @@ pub(crate) struct FakePlugin {
     /// The sockets directory; the socket is `p.sock`.
     pub(crate) sockets: PathBuf,
     calls: Arc<Mutex<Vec<Call>>>,
+    connections: Arc<AtomicUsize>,
     accept: AbortHandle,
     /// What is said of it.
     pub(crate) presence: watch::Sender<Presence>,
@@ -87,10 +89,13 @@ impl FakePlugin {
         let calls: Arc<Mutex<Vec<Call>>> = Arc::default();
         let reply: Arc<dyn Fn(&Call) -> Reply + Send + Sync> = Arc::new(reply);
         let recorded = Arc::clone(&calls);
+        let connected: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&connected);
         let accept = tokio::spawn(async move {
             // Dropped with this task, and every connection with it.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let (calls, reply) = (Arc::clone(&recorded), Arc::clone(&reply));
                 let service = hyper::service::service_fn(move |request| {
                     serve(request, Arc::clone(&calls), Arc::clone(&reply))
@@ -104,6 +109,7 @@ impl FakePlugin {
         Self {
             sockets: sockets.to_owned(),
             calls,
+            connections: connected,
             accept: accept.abort_handle(),
             presence: watch::Sender::default(),
         }
@@ -112,6 +118,11 @@ impl FakePlugin {
     /// What was asked so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.calls.lock().unwrap().clone()
+    }
+
+    /// How many connections were made so far.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
     }
 
     /// The methods of what was asked so far.

@@ -11,13 +11,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tower::Service;
 
 use super::connect::{Endpoint, connect_on_host};
 use super::error::SocketError;
@@ -60,7 +58,7 @@ impl Way {
     ///
     /// # Errors
     /// There is nobody, or the wrong one by its certificate.
-    async fn connect(&self) -> Result<Stream, SocketError> {
+    pub(super) async fn connect(&self) -> Result<Stream, SocketError> {
         match self {
             Self::Plugin(endpoint) => endpoint.connect().await.map(Stream::new),
             Self::Socket(path) => connect_on_host(path).await.map(Stream::new),
@@ -134,30 +132,5 @@ impl Write for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.0).poll_write_vectored(context, slices)
-    }
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-/// Connections of hyper's client: whatever the URI says, one way.
-#[derive(Debug, Clone)]
-pub(super) struct Connector(pub(super) Arc<Way>);
-
-impl Service<hyper::Uri> for Connector {
-    type Response = Stream;
-    type Error = SocketError;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, SocketError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SocketError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: hyper::Uri) -> Self::Future {
-        let way = Arc::clone(&self.0);
-        Box::pin(async move { way.connect().await })
     }
 }

@@ -345,3 +345,25 @@ async fn lists_that_are_late_open_a_breaker_of_their_own() {
     assert!(matches!(rig.driver.get_within("v", PATIENCE).await, Err(Error::LeftAlone { .. })));
     rig.driver.create("v", None).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_reads_uses_a_connection_again_and_one_that_was_closed_is_replaced() {
+    let rig = rig(|_| Reply::ok(json!({})));
+    let connections = || rig.plugin.connections();
+    for _ in 0..3 {
+        rig.driver.get("v").await.unwrap();
+    }
+    assert_eq!(connections(), 1);
+    for _ in 0..2 {
+        rig.driver.remove("v").await.unwrap();
+    }
+    assert_eq!(connections(), 3, "a change has a connection of its own");
+    rig.driver.get("v").await.unwrap();
+    assert_eq!(connections(), 3);
+    // Another process takes the socket over; the connection that waits is to the first.
+    let sockets = rig.plugin.sockets.clone();
+    drop(rig.plugin);
+    let next = FakePlugin::start(&sockets, |_| Reply::ok(json!({})));
+    rig.driver.get("v").await.unwrap();
+    assert_eq!((next.methods(), next.connections()), (vec!["Get".to_owned()], 1));
+}
