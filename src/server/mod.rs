@@ -17,6 +17,7 @@ use axum::body::Body;
 use axum::http::{Request, Response};
 use nix::sys::resource::{Resource, getrlimit};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -31,6 +32,9 @@ const RESERVED_FDS: u64 = 256;
 const FDS_PER_CONNECTION: u64 = 3;
 /// How long accepting pauses when the process or the machine has no descriptor left, unless a connection ends first.
 const OUT_OF_FDS_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often a timer ends while clients are connected, see [`keep_time`]: before the deadlines of most requests.
+const TICK: Duration = Duration::from_secs(1);
 
 /// What answers requests: a `tower` service that cannot fail.
 pub trait Answers:
@@ -75,6 +79,8 @@ struct Shared {
     tasks: TaskTracker,
     /// One permit a connection.
     slots: Arc<Semaphore>,
+    /// Told when a connection begins.
+    began: Arc<Notify>,
     /// Told when a connection ends.
     ended: Arc<Notify>,
 }
@@ -97,8 +103,10 @@ impl Server {
             closing,
             tasks: TaskTracker::new(),
             slots: Arc::new(Semaphore::new(connections_max)),
+            began: Arc::new(Notify::new()),
             ended: Arc::new(Notify::new()),
         };
+        shared.tasks.spawn(keep_time(shared.clone(), connections_max));
         let (sockets, files) = listeners.into_parts();
         for socket in sockets {
             let (shared, service) = (shared.clone(), service.clone());
@@ -147,6 +155,7 @@ async fn accept(socket: Socket, shared: Shared, service: impl Answers) {
         match accepted {
             Ok(stream) => {
                 let (task, service) = (shared.clone(), service.clone());
+                shared.began.notify_one();
                 shared.tasks.spawn(async move {
                     connection::serve(stream, service, &task.closing, &task.tasks).await;
                     drop(slot);
@@ -157,6 +166,26 @@ async fn accept(socket: Socket, shared: Shared, service: impl Answers) {
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 let _elapsed = tokio::time::timeout(OUT_OF_FDS_PAUSE, shared.ended.notified()).await;
+            }
+        }
+    }
+}
+
+/// Has a timer end soon, as long as there are clients. A timer that ends before all others wakes a thread, so that it waits
+/// no longer than that for the kernel's events; the deadlines in a request would do so, one after the other, in the middle
+/// of it.
+async fn keep_time(shared: Shared, connections_max: usize) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = shared.began.notified() => {}
+            () = shared.closing.cancelled() => return,
+        }
+        while shared.slots.available_permits() < connections_max {
+            tokio::select! {
+                _ = tick.tick() => {}
+                () = shared.closing.cancelled() => return,
             }
         }
     }
