@@ -49,6 +49,8 @@ mod events;
 #[cfg(test)]
 mod filters;
 #[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod hostile_contexts;
 #[cfg(test)]
 mod hostile_plugins;

@@ -63,6 +63,7 @@ pub fn status(kind: Kind) -> StatusCode {
         Kind::NotModified => StatusCode::NOT_MODIFIED,
         Kind::NotImplemented => StatusCode::NOT_IMPLEMENTED,
         Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Kind::Full => StatusCode::INSUFFICIENT_STORAGE,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
@@ -76,7 +77,7 @@ impl<E: Classified> From<E> for Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        if self.kind == Kind::Internal {
+        if matches!(self.kind, Kind::Internal | Kind::Full) {
             tracing::error!(error = self.message, "a request failed");
         }
         reply::json(status(self.kind), &Body { message: &self.message })
@@ -122,6 +123,7 @@ mod tests {
             (Kind::NotModified, 304),
             (Kind::NotImplemented, 501),
             (Kind::Unavailable, 503),
+            (Kind::Full, 507),
             (Kind::Internal, 500),
         ];
         for (kind, expected) in kinds {

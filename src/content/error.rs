@@ -76,7 +76,8 @@ impl Classified for Error {
         match self {
             Self::NotFound { .. } => Kind::NotFound,
             Self::WrongDigest { .. } | Self::WrongSize { .. } | Self::TooLarge { .. } => Kind::Invalid,
-            Self::Corrupt { .. } | Self::Random(_) | Self::Io { .. } => Kind::Internal,
+            Self::Corrupt { .. } | Self::Random(_) => Kind::Internal,
+            Self::Io { source, .. } => Kind::of_io(source),
         }
     }
 }

@@ -130,9 +130,8 @@ impl Error {
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
-            Self::Source(_) | Self::Unmarked | Self::Write { .. } | Self::Blob(_) | Self::Thread(_) => {
-                Kind::Internal
-            }
+            Self::Source(_) | Self::Unmarked | Self::Thread(_) => Kind::Internal,
+            Self::Write { source, .. } | Self::Blob(source) => Kind::of_io(source),
             Self::Compression { .. }
             | Self::Unsupported { .. }
             | Self::Header { .. }
@@ -168,6 +167,7 @@ fn place_kind(error: &confine::Error) -> Kind {
             | Errno::E2BIG
             | Errno::ERANGE
             | Errno::EXDEV => Kind::Invalid,
+            Errno::ENOSPC | Errno::EDQUOT => Kind::Full,
             _ => Kind::Internal,
         },
     }

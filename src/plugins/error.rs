@@ -377,6 +377,9 @@ impl Classified for Error {
             Self::Privileges(error) => error.kind(),
             Self::Spec(error) => error.kind(),
             Self::State(error) => error.kind(),
+            Self::Io { source, .. }
+            | Self::Store { source }
+            | Self::Content(content::Error::Io { source, .. }) => Kind::of_io(source),
             Self::Died { .. }
             | Self::Late { .. }
             | Self::Runtime(_)
@@ -384,8 +387,6 @@ impl Classified for Error {
             | Self::Directory { .. }
             | Self::Log { .. }
             | Self::Secret(_)
-            | Self::Io { .. }
-            | Self::Store { .. }
             | Self::Mounts { .. }
             | Self::Content(_)
             | Self::Oci(_)

@@ -106,12 +106,14 @@ impl Classified for Error {
         match self {
             Self::InUse { .. } => Kind::Conflict,
             Self::TooLarge { .. } => Kind::Invalid,
-            Self::Open { .. }
-            | Self::Thread(_)
+            Self::Open { source: error, .. } | Self::Commit(error) => match error.as_ref() {
+                redb::Error::Io(error) => Kind::of_io(error),
+                _ => Kind::Internal,
+            },
+            Self::Thread(_)
             | Self::Read { .. }
             | Self::Record { .. }
             | Self::Encode { .. }
-            | Self::Commit(_)
             | Self::Stopped => Kind::Internal,
         }
     }

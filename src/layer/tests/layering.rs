@@ -199,7 +199,7 @@ fn a_full_disk_is_no_fault_of_the_archive() {
     let emptied = place.root().clear();
     nix::mount::umount(&place.path("")).unwrap();
     let error = result.unwrap_err();
-    assert_eq!(error.kind(), crate::error::Kind::Internal);
+    assert_eq!(error.kind(), crate::error::Kind::Full);
     assert!(crate::error::chain(&error).contains("No space left"), "{}", crate::error::chain(&error));
     emptied.unwrap();
 }

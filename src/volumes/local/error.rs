@@ -107,8 +107,8 @@ impl Classified for Error {
             | Self::Address(_)
             | Self::Mount { .. }
             | Self::Unmount { .. }
-            | Self::Io { .. }
             | Self::Interrupted(_) => Kind::Internal,
+            Self::Io { source, .. } => Kind::of_io(source),
         }
     }
 }
