@@ -32,6 +32,12 @@ pub(crate) fn all(report: &mut dyn FnMut(Line)) {
     });
     tell("list 100,000 volumes", "ms", samples);
     tell("memory after that (PSS, whole tree) ", "MiB", pair.each_ref().map(|daemon| vec![settled(daemon)]));
+    let samples = pair.each_ref().map(|daemon| {
+        let mut connection = daemon.http().open().unwrap();
+        vec![seconds(|| expect(&mut connection, &get("/system/df"), 200))]
+    });
+    tell("df of 100,000 volumes", "s", samples);
+    tell("memory after that (PSS, whole tree)  ", "MiB", pair.each_ref().map(|daemon| vec![settled(daemon)]));
     let mut count = 0;
     let samples = alternate(&pair, 10, |daemon| {
         let mut connection = daemon.http().open().unwrap();

@@ -39,6 +39,11 @@ impl Failure {
         Self::new(Kind::NotFound, "page not found")
     }
 
+    /// An answer that has no JSON, which our own types always have.
+    pub(super) fn unwritten(error: &serde_json::Error) -> Self {
+        Self::new(Kind::Internal, error.to_string())
+    }
+
     /// What the client reads.
     pub fn message(&self) -> &str {
         &self.message

@@ -17,6 +17,7 @@ mod go_json;
 mod logs;
 mod moment;
 mod names;
+mod pieces;
 mod plugins;
 mod progress;
 mod prune;

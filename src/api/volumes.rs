@@ -19,6 +19,7 @@ use super::error::{Failure, Result};
 use super::extract::{FromGo, Json, VolumeName};
 use super::form::Form;
 use super::go_json::mismatch;
+use super::pieces::Item;
 use super::version::ApiVersion;
 use super::{Rooms, reply};
 use crate::error::Kind;
@@ -77,17 +78,12 @@ impl<'a> Shape<'a> {
     }
 }
 
-/// Volumes with what they take, for `/system/df`.
-#[derive(Debug)]
-pub(super) struct Usages(Vec<Usage>);
-
-impl Serialize for Usages {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.0.iter().map(|usage| {
-            let size = usage.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or(-1);
-            let data = UsageData { ref_count: usage.references, size, measured_at: usage.measured_at };
-            Shape { usage_data: Some(data), ..Shape::of(&usage.volume) }
-        }))
+/// With what it takes, for `/system/df`.
+impl Item for Usage {
+    fn shape(&self) -> impl Serialize {
+        let size = self.size_bytes.and_then(|size| size.try_into().ok()).unwrap_or(-1);
+        let data = UsageData { ref_count: self.references, size, measured_at: self.measured_at };
+        Shape { usage_data: Some(data), ..Shape::of(&self.volume) }
     }
 }
 
@@ -260,11 +256,6 @@ pub(super) async fn act(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The volumes of `/system/df`.
-pub(super) async fn usage(rooms: &Rooms) -> Result<Usages> {
-    Ok(Usages(rooms.volumes.usage().await?))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -300,8 +291,8 @@ mod tests {
         };
         let usage = Usage { volume: Arc::new(volume), size_bytes: None, measured_at: None, references: 2 };
         assert_eq!(
-            serde_json::to_string(&Usages(vec![usage])).unwrap(),
-            r#"[{"CreatedAt":"2023-11-14T22:13:20Z","Driver":"me/p:latest","Labels":{},"Mountpoint":"/m","Name":"v","Options":{"a":"<b>"},"Scope":"global","Status":{"k":1},"UsageData":{"RefCount":2,"Size":-1}}]"#
+            serde_json::to_string(&usage.shape()).unwrap(),
+            r#"{"CreatedAt":"2023-11-14T22:13:20Z","Driver":"me/p:latest","Labels":{},"Mountpoint":"/m","Name":"v","Options":{"a":"<b>"},"Scope":"global","Status":{"k":1},"UsageData":{"RefCount":2,"Size":-1}}"#
         );
     }
 

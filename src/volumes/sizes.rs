@@ -5,7 +5,6 @@
 //! volumes are now waits until each was measured after that was asked: for the measurement that is under way, and for one
 //! more at the most. This file does not know how a volume is measured, nor how long anybody waits.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -21,13 +20,16 @@ pub(super) struct Sizes(Arc<Mutex<Inner>>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// By name.
-    measured: HashMap<String, Measured>,
-    /// How many measurements have begun.
-    rounds: u64,
+    /// What the last measurement has found, by name. There may be very many: a list takes less than a map.
+    last: Vec<Found>,
+    /// The same of the one that is under way, so far.
+    so_far: Vec<Found>,
     /// Closed when the measurement that is under way has ended.
     under_way: Option<watch::Receiver<()>>,
 }
+
+/// A volume, and how large it was. Another one of the same name has another size.
+type Found = (Arc<Volume>, Measured);
 
 /// How large one volume was.
 #[derive(Debug, Clone, Copy)]
@@ -38,21 +40,18 @@ pub(super) struct Measured {
     pub(super) at: Timestamp,
     /// The same, on a clock that nobody sets.
     pub(super) looked: Instant,
-    /// In which measurement.
-    round: u64,
-    /// When that volume was made: another of the same name has another size.
-    created_at: Option<Timestamp>,
 }
 
 impl Sizes {
     /// How large a volume was when it was last measured; `None` if it never was.
     pub(super) fn of(&self, volume: &Volume) -> Option<Measured> {
-        let measured = self.inner().measured.get(&volume.name).copied();
-        measured.filter(|measured| measured.created_at == volume.created_at)
+        let inner = self.inner();
+        let found = find(&inner.so_far, volume).or_else(|| find(&inner.last, volume));
+        found.map(|(_, measured)| *measured)
     }
 
-    /// Joins the measurement that is under way, or begins one of these volumes; what is given back is closed when it has
-    /// ended.
+    /// Joins the measurement that is under way, or begins one of these volumes, which are in the order of their names;
+    /// what is given back is closed when it has ended.
     ///
     /// # Errors
     /// There can be no further thread.
@@ -66,19 +65,19 @@ impl Sizes {
             return Ok(under_way.clone());
         }
         let (ended, under_way) = watch::channel(());
-        inner.rounds += 1;
-        let (sizes, round) = (self.clone(), inner.rounds);
+        inner.so_far.clear();
+        let sizes = self.clone();
         std::thread::Builder::new().name("volume-sizes".to_owned()).spawn(move || {
             // Dropped last, also in a panic.
             let _ended = ended;
             for volume in volumes {
-                let (at, looked, created_at) = (Timestamp::now(), Instant::now(), volume.created_at);
+                let (at, looked) = (Timestamp::now(), Instant::now());
                 let bytes = measure(&volume.name);
-                let measured = Measured { bytes, at, looked, round, created_at };
-                sizes.inner().measured.insert(volume.name.clone(), measured);
+                sizes.inner().so_far.push((volume, Measured { bytes, at, looked }));
             }
-            // Without what is gone by now.
-            sizes.inner().measured.retain(|_, measured| measured.round == round);
+            let mut inner = sizes.inner();
+            inner.so_far.shrink_to_fit();
+            inner.last = std::mem::take(&mut inner.so_far);
         })?;
         inner.under_way = Some(under_way.clone());
         Ok(under_way)
@@ -87,6 +86,11 @@ impl Sizes {
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn find<'a>(found: &'a [Found], volume: &Volume) -> Option<&'a Found> {
+    let at = found.binary_search_by(|(other, _)| other.name.cmp(&volume.name)).ok()?;
+    found.get(at).filter(|(other, _)| other.created_at == volume.created_at)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::api::error::{Failure, Result};
 use crate::api::version::ApiVersion;
 use crate::api::{Rooms, VERSION, plugins, reply};
 use crate::engine;
-use crate::error::{Kind, chain};
+use crate::error::chain;
 use crate::registry::{DOCKER_IO, Hosts};
 
 /// Docker's `Info`, as far as there is something to tell; the rest is in [`zeros`].
@@ -132,7 +132,7 @@ fn own(rooms: &Rooms, version: ApiVersion) -> Result<Value> {
         warnings: warnings(facts),
         zeros: zeros(version),
     };
-    serde_json::to_value(&info).map_err(|error| Failure::new(Kind::Internal, error.to_string()))
+    serde_json::to_value(&info).map_err(|error| Failure::unwritten(&error))
 }
 
 /// What tells of containers, images and limits for them; and what we have no setting for.

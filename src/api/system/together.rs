@@ -45,9 +45,12 @@ pub(super) fn info(own: Value, engine: Value) -> Value {
     filled(engine, own)
 }
 
-/// `/system/df`, without what was not asked for. `own` is what is ours of it.
-pub(super) fn usage(own: Value, engine: Value, wanted: impl Fn(&str) -> bool) -> Value {
-    let (Value::Object(own), Value::Object(mut engine)) = (own, engine) else { return Value::Null };
+/// `/system/df`, without what was not asked for, and without volumes.
+pub(super) fn usage(engine: Value, wanted: impl Fn(&str) -> bool) -> Object {
+    let mut engine = match engine {
+        Value::Object(engine) => engine,
+        _ => Object::new(),
+    };
     engine.remove("Volumes");
     engine.retain(|field, _| {
         !matches!(field.as_str(), "Images" | "Containers" | "BuildCache") || wanted(field)
@@ -65,10 +68,7 @@ pub(super) fn usage(own: Value, engine: Value, wanted: impl Fn(&str) -> bool) ->
     if engine.get("LayersSize").is_none_or(|size| *size == 0) {
         engine.insert("LayersSize".to_owned(), layers_bytes.into());
     }
-    if let Some(volumes) = own.get("Volumes") {
-        engine.insert("Volumes".to_owned(), volumes.clone());
-    }
-    Value::Object(engine)
+    engine
 }
 
 /// How both reach registries: containers' images come by the engine's way, plugins by ours.
@@ -158,13 +158,13 @@ mod tests {
             "LayersSize": 0, "Images": [image, {"Size": 7, "SharedSize": 0, "VirtualSize": 9}], "Containers": [1],
             "Volumes": [2], "BuildCache": [],
         });
-        let told = usage(json!({"Volumes": [3]}), engine.clone(), |_| true);
-        assert_eq!((&told["LayersSize"], &told["Volumes"]), (&json!(13), &json!([3])));
+        let told = usage(engine.clone(), |_| true);
+        assert_eq!((&told["LayersSize"], told.get("Volumes")), (&json!(13), None));
         assert_eq!(
             (&told["Images"][0]["VirtualSize"], &told["Images"][1]["VirtualSize"]),
             (&json!(10), &json!(9))
         );
-        let told = usage(json!({}), engine, |field| field == "Containers");
-        assert_eq!(told, json!({"LayersSize": 0, "Containers": [1]}));
+        let told = usage(engine, |field| field == "Containers");
+        assert_eq!(Value::Object(told), json!({"LayersSize": 0, "Containers": [1]}));
     }
 }

@@ -3,30 +3,15 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::Response;
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
 use super::together;
 use crate::api::error::{Failure, Result};
 use crate::api::form::Form;
 use crate::api::version::ApiVersion;
-use crate::api::{Rooms, reply, volumes};
+use crate::api::{Rooms, pieces, reply};
 use crate::engine;
-use crate::error::Kind;
-
-/// Docker's disk usage as it was until API 1.51. What was not asked for is absent.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Usage {
-    layers_size: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    images: Option<[(); 0]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    containers: Option<[(); 0]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    volumes: Option<volumes::Usages>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    build_cache: Option<[(); 0]>,
-}
+use crate::volumes::Usage;
 
 /// What a client can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,33 +57,42 @@ pub(in crate::api) async fn usage(
     form: Form,
 ) -> Result<Response<Body>> {
     let wanted = wanted(&form, version)?;
-    let empty_if = |object| wanted.contains(&object).then_some([]);
-    let volumes = if wanted.contains(&Object::Volume) { Some(volumes::usage(&rooms).await?) } else { None };
-    let own = Usage {
-        layers_size: 0,
-        images: empty_if(Object::Image),
-        containers: empty_if(Object::Container),
-        volumes,
-        build_cache: empty_if(Object::BuildCache),
+    let volumes = if wanted.contains(&Object::Volume) { Some(rooms.volumes.usage().await?) } else { None };
+    let of_engine: Vec<(&str, &str)> = wanted.iter().filter_map(|object| object.of_engine()).collect();
+    let fields = if of_engine.is_empty() {
+        without_engine(&of_engine)
+    } else {
+        let kinds: Vec<&str> = of_engine.iter().map(|(kind, _)| *kind).collect();
+        let target = format!("/system/df?type={}", kinds.join("&type="));
+        match rooms.face.ask_patiently(version, &target).await {
+            // Nobody has said that there must be one.
+            Some(Err(engine::Error::Nowhere)) | None => without_engine(&of_engine),
+            Some(answer) => {
+                let mut engine = answer?;
+                if let (Some(containers), Some(list)) = (&rooms.containers, engine.get_mut("Containers")) {
+                    *list = containers.listed(list.take());
+                }
+                together::usage(engine, |field| of_engine.iter().any(|(_, of)| *of == field))
+            }
+        }
     };
-    let of_engine: Vec<&str> =
-        wanted.iter().filter_map(|object| object.of_engine()).map(|(kind, _)| kind).collect();
-    if of_engine.is_empty() {
-        return Ok(reply::ok(&own));
-    }
-    let target = format!("/system/df?type={}", of_engine.join("&type="));
-    let mut engine = match rooms.face.ask_patiently(version, &target).await {
-        // Nobody has said that there must be one.
-        Some(Err(engine::Error::Nowhere)) | None => return Ok(reply::ok(&own)),
-        Some(answer) => answer?,
-    };
-    if let (Some(containers), Some(list)) = (&rooms.containers, engine.get_mut("Containers")) {
-        *list = containers.listed(list.take());
-    }
-    let own = serde_json::to_value(&own).map_err(|error| Failure::new(Kind::Internal, error.to_string()))?;
-    let is_wanted =
-        |field: &str| wanted.iter().any(|object| object.of_engine().is_some_and(|(_, of)| of == field));
-    Ok(reply::ok(&together::usage(own, engine, is_wanted)))
+    told(&fields, volumes)
+}
+
+/// What an engine would tell that has nothing. What was not asked for is absent.
+fn without_engine(wanted: &[(&str, &str)]) -> Map<String, Value> {
+    let empty = wanted.iter().map(|(_, field)| ((*field).to_owned(), json!([])));
+    std::iter::once(("LayersSize".to_owned(), json!(0))).chain(empty).collect()
+}
+
+/// Docker's disk usage as it was until API 1.51.
+fn told(fields: &Map<String, Value>, volumes: Option<Vec<Usage>>) -> Result<Response<Body>> {
+    let Some(volumes) = volumes else { return Ok(reply::ok(fields)) };
+    let mut before = serde_json::to_vec(fields).map_err(|error| Failure::unwritten(&error))?;
+    // Volumes are its last field: after all others, of which there is one at least.
+    before.pop();
+    before.extend_from_slice(b",\"Volumes\":[");
+    Ok(pieces::answer(before, volumes, b"]}\n".to_vec()))
 }
 
 #[cfg(test)]

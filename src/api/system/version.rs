@@ -10,7 +10,7 @@ use super::{Facts, together};
 use crate::api::error::{Failure, Result};
 use crate::api::version::{self, ApiVersion};
 use crate::api::{Rooms, VERSION, reply};
-use crate::error::{Kind, chain};
+use crate::error::chain;
 
 /// Docker's `VersionResponse`; the fields after `components` are for clients from before there were components.
 #[derive(Debug, Serialize)]
@@ -122,5 +122,5 @@ fn own(facts: &Facts, highest: ApiVersion) -> Result<Value> {
         kernel_version: kernel,
         build_time: BUILT,
     };
-    serde_json::to_value(&answer).map_err(|error| Failure::new(Kind::Internal, error.to_string()))
+    serde_json::to_value(&answer).map_err(|error| Failure::unwritten(&error))
 }
