@@ -194,6 +194,46 @@ fn a_managed_plugin_goes_before_a_legacy_one_also_when_it_is_disabled() {
     }
 }
 
+#[test]
+fn a_managed_plugin_takes_the_place_of_a_legacy_one_and_gives_it_back() {
+    let Some((daemon, _rclone)) = with_rclone() else { return };
+    let driver = |volume: &str| daemon.http().look(&format!("/volumes/{volume}"))["Driver"].clone();
+    for name in ["data", "other"] {
+        assert_eq!(create(&daemon, name).status, 201);
+    }
+    // The managed one has one of its volumes.
+    fs::create_dir_all(daemon.record().join("volumes/data")).unwrap();
+    daemon.run("rclone", &daemon.tiny().mode("remember"));
+    assert_eq!(driver("data"), "rclone", "what is there keeps what is its");
+    // Gone for whoever looks; the process lives, since rclone forgets volumes with a restart.
+    let (socket, away) = (daemon.legacy().join("rclone.sock"), daemon.place().join("away.sock"));
+    fs::rename(&socket, &away).unwrap();
+    let listed = daemon.docker().ok(&["volume", "ls", "--format", "{{.Driver}} {{.Name}}"]);
+    assert_eq!(listed, "rclone:latest data");
+    assert_eq!(driver("data"), "rclone:latest");
+    let use_it = || {
+        let mounted = act(&daemon, "mount", "data", "r1").json();
+        fs::write(format!("{}/file", mounted["Mountpoint"].as_str().unwrap()), "text").unwrap();
+    };
+    use_it();
+    let refused = daemon.http().ask("POST", "/plugins/rclone/disable");
+    assert_eq!(refused.status, 409, "it counts on the managed one");
+    assert_eq!(act(&daemon, "unmount", "data", "r1").status, 204);
+    let kept = daemon.http().ask("GET", "/volumes/other");
+    assert!(kept.message().contains(r#"exists in driver "rclone""#), "{}", kept.text());
+
+    fs::rename(&away, &socket).unwrap();
+    assert_eq!(driver("data"), "rclone:latest", "as with dockerd, the managed one goes before");
+    assert_eq!(driver("other"), "rclone", "and what it has not got is not lost");
+    assert_eq!(daemon.http().ask("DELETE", "/plugins/rclone?force=1").status, 200);
+    assert_eq!(driver("data"), "rclone", "as with dockerd, it goes back");
+    let store = daemon.place().join("store/file");
+    assert!(!store.exists(), "nothing was written to it");
+    use_it();
+    assert_eq!(fs::read_to_string(store).unwrap(), "text");
+    assert_eq!(act(&daemon, "unmount", "data", "r1").status, 204);
+}
+
 /// A plugin on a port of this machine that answers `Mount` with this mountpoint.
 fn liar(mountpoint: &str) -> Server {
     let mountpoint = mountpoint.to_owned();

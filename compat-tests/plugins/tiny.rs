@@ -30,6 +30,7 @@
 //! | `eat=CALL` | uses 128 MiB of memory when CALL arrives, before it answers |
 //! | `try` | makes some unusual system calls at its start, and writes the errno of each to `/record/tried` |
 //! | `talk` | writes a line on stderr for each request |
+//! | `remember` | keeps the names of its volumes in `/record/volumes`, as if they were on a server, and has them after a new start |
 //! | `forgetful` | writes down no requests |
 //! | `confess` | writes down too, as `REFUSED {…}`, each Mount that it refuses because it has no such volume |
 //!
@@ -125,6 +126,11 @@ fn main() -> io::Result<()> {
         let end = fill().map_err(|error| error.kind());
         fs::write("/record/filled", format!("{end:?}"))?;
     }
+    if mode.says("remember") {
+        for entry in fs::read_dir("/record/volumes").into_iter().flatten().flatten() {
+            fs::create_dir_all(Path::new("/volumes").join(entry.file_name()))?;
+        }
+    }
     let _ = fs::remove_file(SOCKET);
     if let Some(target) = mode.value("link") {
         std::os::unix::fs::symlink(target, SOCKET)?;
@@ -194,6 +200,14 @@ fn serve(stream: UnixStream, mode: &Mode, record: &Mutex<()>) -> io::Result<()> 
         if let Some(target) = mode.value("swap").filter(|_| call == "Create") {
             std::os::unix::fs::symlink(target, format!("{SOCKET}.new"))?;
             fs::rename(format!("{SOCKET}.new"), SOCKET)?;
+        }
+        if mode.says("remember") {
+            let kept = Path::new("/record/volumes").join(request.field("Name"));
+            match call {
+                "Create" => fs::create_dir_all(kept)?,
+                "Remove" => fs::remove_dir_all(kept)?,
+                _ => {}
+            }
         }
         answer(&stream, mode, &request)?;
     }

@@ -1,7 +1,8 @@
 //! The live sockets of volume plugins (`docker.volumedriver/1.0`), and who uses them.
 //!
 //! ```text
-//! registry  which drivers are live, under which name; leases          ready  until a socket can be connected to
+//! registry  which drivers are live, under which name, and had before; leases
+//! ready     until a socket can be connected to
 //! legacy    plugins that are not managed: found by files in directories, greeted, kept while the file is the same
 //! driver    one driver's calls, typed -> client (deadlines, limits) -> connection (HTTP) -> way (socket or network)
 //!           -> connect (a managed plugin's socket, never followed)
@@ -43,7 +44,7 @@ pub use error::{Error, LegacyError, SocketError};
 pub use gate::{CHANGES_IN_FLIGHT_MAX, LISTS_IN_FLIGHT_MAX, READS_IN_FLIGHT_MAX};
 pub use presence::{Presence, STARTING_WAIT};
 pub use ready::ready;
-pub use registry::{Drivers, Lease, Registration};
+pub use registry::{Drivers, Heir, Lease, Moves, Registration};
 pub use scope::{Place, Scope, host_place};
 
 /// The result of everything in this room that can fail.

@@ -27,6 +27,10 @@ use super::scope::Scope;
 use super::way::Way;
 use crate::oci::Reference;
 
+mod moved;
+
+pub use moved::{Heir, Moves};
+
 /// All drivers of this daemon; clones are the same set.
 #[derive(Debug, Clone, Default)]
 pub struct Drivers(Arc<Inner>);
@@ -56,6 +60,8 @@ enum State {
     /// Its numbers, for when it is live again.
     Disabled(Arc<Calls>),
     Live(Arc<Driver>),
+    /// The driver has this own name now. Until another one has the name.
+    Moved(String),
 }
 
 /// What a plugin gives to become a driver.
@@ -98,22 +104,20 @@ impl Drivers {
     /// Makes a driver live, in place of the one that has the name now.
     pub fn register(&self, registration: Registration) {
         let name = normalised(&registration.name);
-        let way = Way::Plugin(Endpoint::new(registration.sockets, registration.socket));
         // The driver before it is dropped after the lock: it may have connections to close.
         let before = {
             let mut slots = self.0.slots();
             let slot = slots.entry(name.clone()).or_default();
-            let (scope, presence) = (registration.scope, registration.presence);
             let calls = slot.state.calls().unwrap_or_default();
-            let driver = Driver::new(&name, way, scope, presence, self.0.deadlines, calls);
-            std::mem::replace(&mut slot.state, State::Live(Arc::new(driver)))
+            std::mem::replace(&mut slot.state, self.0.live(&name, registration, calls))
         };
         drop(before);
         bump(&self.0.changes);
         bump(&self.0.arrivals);
     }
 
-    /// Changes whenever a driver becomes live, the first time or anew; closed with the last of these clones.
+    /// Changes whenever a driver becomes live, the first time or anew, and when one gets another name; closed with the
+    /// last of these clones.
     pub fn arrivals(&self) -> watch::Receiver<u64> {
         self.0.arrivals.subscribe()
     }
@@ -145,12 +149,13 @@ impl Drivers {
         }
     }
 
-    /// The driver of an own name that was written down.
+    /// The driver of an own name that was written down, also under the name it has now.
     ///
     /// # Errors
     /// As [`Drivers::find`].
     pub async fn recorded(&self, name: &str) -> Result<Arc<Driver>, Error> {
-        if normalised(name) == name { self.find(name).await } else { self.find_legacy(name).await }
+        let name = &self.now(name);
+        if normalised(name) == *name { self.find(name).await } else { self.find_legacy(name).await }
     }
 
     /// The live managed driver of a name in any spelling.
@@ -164,7 +169,7 @@ impl Drivers {
         match self.0.slots().get(&normalised(name)).map(|slot| &slot.state) {
             Some(State::Live(driver)) => Ok(Arc::clone(driver)),
             Some(State::Disabled(_)) => Err(Error::Disabled { name: name.to_owned() }),
-            Some(State::Unknown) | None => Err(Error::NotFound { name: name.to_owned() }),
+            Some(State::Unknown | State::Moved(_)) | None => Err(Error::NotFound { name: name.to_owned() }),
         }
     }
 
@@ -231,7 +236,7 @@ impl Drivers {
             .values()
             .filter_map(|slot| match &slot.state {
                 State::Live(driver) => Some(Arc::clone(driver)),
-                State::Unknown | State::Disabled(_) => None,
+                State::Unknown | State::Disabled(_) | State::Moved(_) => None,
             })
             .collect()
     }
@@ -255,11 +260,6 @@ impl Drivers {
         Lease { drivers: Arc::clone(&self.0), name }
     }
 
-    /// How many count on the managed driver of a name.
-    pub fn leases(&self, name: &str) -> usize {
-        self.0.slots().get(&normalised(name)).map_or(0, |slot| slot.leases)
-    }
-
     /// Whether two names in any spelling are one driver.
     pub fn same(one: &str, other: &str) -> bool {
         one == other || normalised(one) == normalised(other)
@@ -270,6 +270,13 @@ impl Inner {
     fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Slot>> {
         // Nothing that can panic runs under this lock; a poisoned one still holds a good map.
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state of a driver that is live.
+    fn live(&self, name: &str, registration: Registration, calls: Arc<Calls>) -> State {
+        let Registration { name: _, sockets, socket, scope, presence } = registration;
+        let way = Way::Plugin(Endpoint::new(sockets, socket));
+        State::Live(Arc::new(Driver::new(name, way, scope, presence, self.deadlines, calls)))
     }
 
     fn leave(&self, name: &str, next: impl FnOnce(&State) -> State) {
@@ -289,7 +296,7 @@ impl State {
     /// The numbers of the name, if it has any.
     fn calls(&self) -> Option<Arc<Calls>> {
         match self {
-            Self::Unknown => None,
+            Self::Unknown | Self::Moved(_) => None,
             Self::Disabled(calls) => Some(Arc::clone(calls)),
             Self::Live(driver) => Some(Arc::clone(driver.calls())),
         }

@@ -68,7 +68,7 @@ impl Volumes {
 
     /// The volume that has the name already; `None` when there is none, or its driver does not have it any more.
     async fn existing(&self, name: &str, driver: &str) -> Result<Option<Arc<Volume>>, Problem> {
-        let Some(volume) = self.0.known.find(name) else { return Ok(None) };
+        let Some(volume) = self.known_in_turn(name).await else { return Ok(None) };
         let wanted = match driver {
             "" => None,
             LOCAL_DRIVER => Some(LOCAL_DRIVER.to_owned()),
@@ -155,7 +155,9 @@ impl Volumes {
     ) -> Result<Arc<Volume>, Problem> {
         let record = Record::new(driver, request);
         self.write(name, &record).await?;
-        Ok(self.enter(name, record))
+        let volume = self.enter(name, record);
+        // Its driver may have got another name while it was made.
+        Ok(self.known_in_turn(name).await.unwrap_or(volume))
     }
 
     async fn write(&self, name: &str, record: &Record) -> Result<(), Problem> {

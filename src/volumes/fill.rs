@@ -74,7 +74,7 @@ impl Volumes {
     {
         let failed = |problem| Error::of("mount", name, problem);
         let _turn = self.0.turns.take(name).await;
-        let Some(volume) = self.0.known.find(name) else {
+        let Some(volume) = self.known_in_turn(name).await else {
             return Err(Error::of("get", name, Problem::NoSuchVolume).into());
         };
         let row = Mount {

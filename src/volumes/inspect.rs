@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use serde_json::Map;
 
+use super::remove::is_gone;
 use super::{Error, Problem, Result, Volume, Volumes};
 use crate::drivers::{self, Driver, Found};
 
@@ -27,13 +28,24 @@ impl Volumes {
     pub async fn inspect(&self, name: &str) -> Result<Arc<Volume>> {
         let told = match self.0.known.find(name) {
             Some(volume) if volume.is_local() => return Ok(self.with_loss(volume)),
-            Some(volume) => self.in_plugin(&volume).await,
+            Some(volume) => match self.in_plugin(&volume).await {
+                Err(problem) if is_gone(&problem) && self.follow_one(name).await => self.again(name).await,
+                told => told,
+            },
             None => Ok(self.anywhere(name).await.map(|(_, volume)| volume)),
         };
         match told {
             Ok(Some(volume)) => Ok(Arc::new(volume)),
             Ok(None) => Err(Error::of("get", name, Problem::NoSuchVolume)),
             Err(problem) => Err(Error::of("get", name, problem)),
+        }
+    }
+
+    /// A known volume that has just followed its driver.
+    async fn again(&self, name: &str) -> Result<Option<Volume>, Problem> {
+        match self.0.known.find(name) {
+            Some(volume) => self.in_plugin(&volume).await,
+            None => Ok(None),
         }
     }
 

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use jiff::Timestamp;
+
 use super::local::Local;
 use super::record::Record;
 use super::{Problem, Volume};
@@ -24,8 +26,18 @@ pub(super) struct Entry {
     holders: BTreeSet<String>,
     /// Who counts on it though they do not use it now: containers that exist.
     owners: BTreeSet<String>,
+    /// See [`Record::formerly`].
+    formerly: Option<String>,
     /// While it exists its plugin cannot be disabled or removed. None for a local volume.
-    _lease: Option<Lease>,
+    lease: Option<Lease>,
+}
+
+/// What is written down of a volume's driver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Written {
+    pub(super) driver: String,
+    /// See [`Record::formerly`].
+    pub(super) formerly: Option<String>,
 }
 
 impl Entry {
@@ -43,7 +55,13 @@ impl Entry {
             options: record.options,
             status: None,
         };
-        Self { volume: Arc::new(volume), holders: BTreeSet::new(), owners: BTreeSet::new(), _lease: lease }
+        let (holders, owners) = (BTreeSet::new(), BTreeSet::new());
+        Self { volume: Arc::new(volume), holders, owners, formerly: record.formerly, lease }
+    }
+
+    /// What is written down of its driver; nothing of a local volume.
+    fn written(&self) -> Option<(&str, Option<&str>)> {
+        (!self.volume.is_local()).then_some((self.volume.driver.as_str(), self.formerly.as_deref()))
     }
 
     /// Whether something uses it.
@@ -57,6 +75,12 @@ impl Entry {
     }
 }
 
+impl Written {
+    fn of((driver, formerly): (&str, Option<&str>)) -> Self {
+        Self { driver: driver.to_owned(), formerly: formerly.map(str::to_owned) }
+    }
+}
+
 impl Known {
     /// The volume of a name.
     pub(super) fn find(&self, name: &str) -> Option<Arc<Volume>> {
@@ -66,6 +90,26 @@ impl Known {
     /// The volume of a name, and whether something uses it.
     pub(super) fn look(&self, name: &str) -> Option<(Arc<Volume>, bool)> {
         self.read().get(name).map(|entry| (Arc::clone(&entry.volume), entry.is_held()))
+    }
+
+    /// What is written down of all drivers, each once, but for the local one.
+    pub(super) fn drivers(&self) -> Vec<Written> {
+        let known = self.read();
+        let written: BTreeSet<_> = known.values().filter_map(Entry::written).collect();
+        written.into_iter().map(Written::of).collect()
+    }
+
+    /// The names of the volumes of which this is written down.
+    pub(super) fn of_driver(&self, written: &Written) -> Vec<String> {
+        let wanted = (written.driver.as_str(), written.formerly.as_deref());
+        let known = self.read();
+        let of_driver = known.iter().filter(|(_, entry)| entry.written() == Some(wanted));
+        of_driver.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// What is written down of the driver of a name; nothing of a local volume.
+    pub(super) fn written(&self, name: &str) -> Option<Written> {
+        self.read().get(name)?.written().map(Written::of)
     }
 
     /// Calls `look` with every volume, by name.
@@ -88,6 +132,36 @@ impl Known {
         if let Some(entry) = self.write().get_mut(&volume.name) {
             entry.volume = volume;
         }
+    }
+
+    /// Tells a plugin's volume as its new record does, and counts on the driver in that; its holders stay.
+    pub(super) fn rewrite(&self, name: &str, record: Record, drivers: &Drivers) {
+        let lease = drivers.lease(&record.driver);
+        let mut known = self.write();
+        let Some(entry) = known.get_mut(name) else { return };
+        let Record { driver, formerly, options, labels, created_at } = record;
+        let created_at = Some(created_at);
+        let volume = Volume { driver, created_at, labels, options, ..Volume::clone(&entry.volume) };
+        entry.volume = Arc::new(volume);
+        entry.formerly = formerly;
+        let before = entry.lease.replace(lease);
+        // After the lock is released, as below.
+        drop(known);
+        drop(before);
+    }
+
+    /// The record of a volume.
+    pub(super) fn record(&self, name: &str) -> Option<Record> {
+        let known = self.read();
+        let Entry { volume, formerly, .. } = known.get(name)?;
+        Some(Record {
+            driver: volume.driver.clone(),
+            formerly: formerly.clone(),
+            options: volume.options.clone(),
+            labels: volume.labels.clone(),
+            // What has a record has a time.
+            created_at: volume.created_at.unwrap_or_else(Timestamp::now),
+        })
     }
 
     /// Forgets a volume.

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::inspect::told;
 use super::{Filter, Volume, Volumes};
-use crate::drivers::{Driver, Error, Found, Reach};
+use crate::drivers::{Driver, Error, Found, Moves, Reach};
 use crate::error::chain;
 
 /// A list, and what is missing from it.
@@ -49,11 +49,15 @@ impl Volumes {
             (name, answer)
         });
         let (mut warnings, mut of_plugins) = (Vec::new(), BTreeMap::new());
+        let moves = self.0.drivers.moves();
         for (name, answer) in join_all(asked).await {
             let told = match answer {
-                Ok((driver, found)) => self.joined(&driver, found),
+                Ok((driver, found)) => {
+                    self.follow_listed(&driver, &found, deadline).await;
+                    self.joined(&driver, found, &moves)
+                }
                 Err(Unlisted { why, reach }) => {
-                    let remembered = self.remembered(&name, reach);
+                    let remembered = self.remembered(&name, reach, &moves);
                     // A legacy plugin that nobody has used may be a socket that somebody left behind.
                     if remembered.is_empty() && self.0.drivers.lookup(&name).is_err() {
                         tracing::debug!(driver = name, why, "a legacy plugin is left out");
@@ -79,11 +83,11 @@ impl Volumes {
     }
 
     /// What a driver listed, joined with our records, without names that are another driver's.
-    fn joined(&self, driver: &Driver, found: Vec<Found>) -> Told {
+    fn joined(&self, driver: &Driver, found: Vec<Found>, moves: &Moves) -> Told {
         let mut volumes = Vec::with_capacity(found.len());
         for found in found {
             match self.0.known.look(&found.name) {
-                Some((volume, _)) if volume.driver != driver.name() => {
+                Some((volume, _)) if moves.now(&volume.driver) != driver.name() => {
                     let (name, owner) = (&volume.name, &volume.driver);
                     tracing::warn!(
                         volume = name,
@@ -102,10 +106,10 @@ impl Volumes {
     }
 
     /// What we remember of a driver's volumes.
-    fn remembered(&self, driver: &str, reach: Reach) -> Told {
+    fn remembered(&self, driver: &str, reach: Reach, moves: &Moves) -> Told {
         let mut volumes = Vec::new();
         self.0.known.each(|entry| {
-            if entry.volume.driver == driver {
+            if moves.now(&entry.volume.driver) == driver {
                 let volume = Volume { reach, ..Volume::clone(&entry.volume) };
                 volumes.push((Arc::new(volume), entry.is_held()));
             }

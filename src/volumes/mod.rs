@@ -7,6 +7,7 @@
 //! attach  mounts what local volumes ask for        aside   what may hang, on threads of its own
 //! fill    an empty volume gets its first content
 //! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
+//! follow  to the name that a driver has now
 //! name, filter                                     pure: what is allowed, what matches
 //! sizes   what local volumes take, as last measured
 //! turn    one change of a name at a time           local  the built-in driver
@@ -29,6 +30,7 @@ mod create;
 mod error;
 mod fill;
 mod filter;
+mod follow;
 mod inspect;
 mod known;
 mod ledger;
@@ -66,6 +68,7 @@ pub use create::Create;
 pub use error::{Error, Problem};
 use fill::{FILLS, Halves};
 pub use filter::{Filter, Prune, Terms};
+pub use follow::FOLLOW_WAIT;
 use known::{Entry, Known};
 pub use ledger::REFERENCE_MAX_BYTES;
 use ledger::{Ledger, MOUNTS, Phase};

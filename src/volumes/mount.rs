@@ -43,7 +43,7 @@ impl Volumes {
         let failed = |problem| Error::of("mount", name, problem);
         check_reference(reference).map_err(failed)?;
         let _turn = self.0.turns.take(name).await;
-        let volume = match self.0.known.find(name) {
+        let volume = match self.known_in_turn(name).await {
             Some(volume) => volume,
             None => self.adopt(name).await?,
         };
@@ -126,8 +126,9 @@ impl Volumes {
 
     async fn unmount_to_the_end(&self, name: &str, reference: &str) -> Result<()> {
         let _turn = self.0.turns.take(name).await;
+        let known = self.known_in_turn(name).await;
         let Some(row) = self.0.ledger.find(name, reference) else {
-            return match self.0.known.find(name) {
+            return match known {
                 Some(_) => Ok(()),
                 None => Err(Error::of("get", name, Problem::NoSuchVolume)),
             };

@@ -92,7 +92,7 @@ impl OfDriver {
         let unmounting = async move {
             let _turn = this.volumes.0.turns.take(&name).await;
             let row = this.volumes.0.ledger.find(&name, &reference);
-            match row.filter(|row| row.driver == this.driver) {
+            match row.filter(|row| this.is_own(&row.driver)) {
                 Some(row) => this
                     .volumes
                     .unmount_in_turn(&row)
@@ -150,11 +150,16 @@ impl OfDriver {
     /// The record of a name, if it has one.
     fn known(&self, name: &str) -> Result<Option<Arc<Volume>>> {
         match self.volumes.0.known.find(name) {
-            Some(volume) if volume.driver != self.driver => {
+            Some(volume) if !self.is_own(&volume.driver) => {
                 Err(Error::of("get", name, Problem::NoSuchVolume))
             }
             known => Ok(known),
         }
+    }
+
+    /// Whether a name that was written down is this driver's, perhaps from before it was renamed.
+    fn is_own(&self, driver: &str) -> bool {
+        self.volumes.0.drivers.now(driver) == self.driver
     }
 
     async fn live(&self) -> Result<Arc<Driver>, crate::drivers::Error> {
@@ -189,7 +194,7 @@ impl OfDriver {
     /// The first place where a volume is staged.
     fn staged(&self, name: &str) -> Option<PathBuf> {
         let rows = self.volumes.0.ledger.of_volume(name);
-        let held = rows.iter().find(|row| row.phase == Phase::Held && row.driver == self.driver)?;
+        let held = rows.iter().find(|row| row.phase == Phase::Held && self.is_own(&row.driver))?;
         Some(self.volumes.0.stage.path(&held.id()))
     }
 }

@@ -18,6 +18,9 @@ pub(super) const VOLUMES: Table<Record> = Table::new("volumes");
 pub(super) struct Record {
     /// `local`, or a plugin's familiar name: `rclone:latest`.
     pub(super) driver: String,
+    /// The legacy plugin it was of before a managed one of the same name took its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) formerly: Option<String>,
     /// As given; `None` is not the same as empty. May be secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) options: Option<Texts>,
@@ -32,7 +35,7 @@ impl Record {
     /// The record of a volume that is made now.
     pub(super) fn new(driver: &str, request: Create) -> Self {
         let Create { name: _, driver: _, options, labels } = request;
-        Self { driver: driver.to_owned(), options, labels, created_at: Timestamp::now() }
+        Self { driver: driver.to_owned(), formerly: None, options, labels, created_at: Timestamp::now() }
     }
 
     pub(super) fn is_local(&self) -> bool {
@@ -45,6 +48,7 @@ impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Record")
             .field("driver", &self.driver)
+            .field("formerly", &self.formerly)
             .field("options", &self.options.as_ref().map(|options| options.keys().collect::<Vec<_>>()))
             .field("labels", &self.labels)
             .field("created_at", &self.created_at)
@@ -61,6 +65,7 @@ mod tests {
         let options = Some(Texts::from([("password".to_owned(), "hunter2".to_owned())]));
         let record = Record {
             driver: "rclone:latest".to_owned(),
+            formerly: None,
             options,
             labels: None,
             created_at: "2024-01-02T03:04:05.6Z".parse().unwrap(),

@@ -29,7 +29,7 @@ impl Volumes {
 
     async fn remove_to_the_end(&self, name: &str, force: bool) -> Result<()> {
         let _turn = self.0.turns.take(name).await;
-        match self.0.known.find(name) {
+        match self.known_in_turn(name).await {
             Some(volume) if volume.is_local() => {
                 self.detach_unused(&volume).await.map_err(|problem| Error::of("remove", name, problem))?;
                 self.remove_local(name).await.map(drop)
@@ -132,7 +132,7 @@ impl Volumes {
 }
 
 /// Whether the driver is not there, as opposed to there and failing.
-fn is_gone(problem: &Problem) -> bool {
+pub(super) fn is_gone(problem: &Problem) -> bool {
     use drivers::Error::{Disabled, NotFound};
     matches!(problem, Problem::Checking { source, .. } if matches!(**source, NotFound { .. } | Disabled { .. }))
 }

@@ -38,8 +38,8 @@ pub(super) fn sweep(stage: &Stage, ledger: &Ledger) -> Result<(), stage::Error> 
 }
 
 impl Volumes {
-    /// Mounts again what was lost and pays what is owed, from now on whenever a driver becomes live. Needs a runtime;
-    /// ends with the last of these volumes.
+    /// Mounts again what was lost and pays what is owed, from now on whenever a driver becomes live; has volumes follow
+    /// whenever one gets another name. Needs a runtime; ends with the last of these volumes.
     pub fn follow_drivers(&self) {
         let mut arrivals = self.0.drivers.arrivals();
         arrivals.mark_changed();
@@ -49,7 +49,16 @@ impl Volumes {
             while arrivals.changed().await.is_ok() {
                 let Some(inner) = inner.upgrade() else { return };
                 // On its own: a plugin that hangs must not keep the next one waiting.
-                tokio::spawn(async move { Self(inner).settle().await });
+                tokio::spawn(async move {
+                    let volumes = Self(inner);
+                    let following = async {
+                        // What has followed may have something to settle with its driver.
+                        if volumes.follow_all().await > 0 {
+                            volumes.settle().await;
+                        }
+                    };
+                    tokio::join!(volumes.settle(), following)
+                });
             }
         });
     }

@@ -1,6 +1,7 @@
 //! The whole room, on a real state file and real directories; drivers as bad as they get.
 
 mod attach;
+mod follow;
 mod local;
 mod mount;
 mod plugin;

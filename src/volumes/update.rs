@@ -5,8 +5,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use super::record::{Record, VOLUMES};
 use super::{Create, Error, Problem, Result, Texts, Volume, Volumes};
 use crate::state::Change;
@@ -36,23 +34,17 @@ impl Volumes {
         if volume.labels == labels {
             return Ok(());
         }
-        let updated = Volume { labels, ..Volume::clone(&volume) };
-        self.rewrite(&updated).await.map_err(failed)?;
-        self.0.known.replace(Arc::new(updated));
+        self.rewrite(name, labels.clone()).await.map_err(failed)?;
+        self.0.known.replace(Arc::new(Volume { labels, ..Volume::clone(&volume) }));
         self.tell("update", name, &volume.driver);
         Ok(())
     }
 
     /// Writes the record of a volume that has one anew.
-    async fn rewrite(&self, volume: &Volume) -> Result<(), Problem> {
-        let record = Record {
-            driver: volume.driver.clone(),
-            options: volume.options.clone(),
-            labels: volume.labels.clone(),
-            // What has a record has a time.
-            created_at: volume.created_at.unwrap_or_else(Timestamp::now),
-        };
-        self.0.store.commit(Change::new().put(VOLUMES, volume.name.as_str(), &record)?).await?;
+    async fn rewrite(&self, name: &str, labels: Option<Texts>) -> Result<(), Problem> {
+        let record = self.0.known.record(name).ok_or(Problem::NoSuchVolume)?;
+        let record = Record { labels, ..record };
+        self.0.store.commit(Change::new().put(VOLUMES, name, &record)?).await?;
         Ok(())
     }
 }

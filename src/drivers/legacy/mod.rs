@@ -67,6 +67,14 @@ impl Legacy {
             .map_err(|problem| Error::Legacy { name: name.to_owned(), problem: Box::new(problem) })
     }
 
+    /// Whether a file names the plugin; it is not greeted.
+    pub(super) async fn has(&self, name: &str) -> bool {
+        let (directories, name) = (self.directories.clone(), name.to_owned());
+        let looked = tokio::task::spawn_blocking(move || discover::find(&directories, &name).is_some()).await;
+        // Who could not look takes none for gone.
+        looked.unwrap_or(true)
+    }
+
     /// The names of all that there are.
     pub(super) async fn names(&self) -> BTreeSet<String> {
         if self.directories.is_empty() {

@@ -79,3 +79,57 @@ fn numbers_live_as_long_as_their_plugin() {
     assert!(!kept(), "another plugin of the same name");
     drop(lease);
 }
+
+#[test]
+fn what_counts_on_a_former_name_counts_on_the_driver_that_had_it() {
+    let drivers = Drivers::new();
+    drivers.register(registration("a"));
+    let first = Arc::clone(&drivers.calls()[0].1);
+    let lease = drivers.lease("a:latest");
+    drivers.rename("a", "b", Some(registration("b")));
+    drivers.rename("b", "c", Some(registration("c")));
+    assert_eq!(drivers.names(), ["c:latest"]);
+    assert!(Arc::ptr_eq(&drivers.calls()[0].1, &first), "its numbers go on");
+    for name in ["a", "b", "c"] {
+        assert_eq!(drivers.leases(name), 1, "{name}");
+    }
+    assert!(drivers.lookup("a").is_err(), "whoever types the name means another one");
+    let moves = drivers.moves();
+    assert_eq!(
+        ["a:latest", "b:latest", "c:latest", "d"].map(|name| moves.now(name)),
+        ["c:latest", "c:latest", "c:latest", "d"]
+    );
+    drivers.rename("c", "d", None);
+    assert!(drivers.lookup("d").unwrap_err().to_string().ends_with("plugin d found but disabled"));
+    assert_eq!(drivers.now("a:latest"), "d:latest");
+    drop(lease);
+    assert_eq!(drivers.leases("d"), 0);
+}
+
+#[test]
+fn a_name_that_somebody_has_again_leads_nowhere() {
+    let drivers = Drivers::new();
+    drivers.moved("a", "b");
+    assert_eq!(
+        (drivers.now("a:latest").as_str(), drivers.names()),
+        ("b:latest", vec![]),
+        "whether or not it is there"
+    );
+    drivers.disable("a");
+    assert_eq!(drivers.now("a:latest"), "a:latest");
+    drivers.moved("x", "y");
+    drivers.moved("y", "x");
+    let led = drivers.now("x:latest");
+    assert!(led == "x:latest" || led == "y:latest", "a circle ends: {led}");
+}
+
+#[tokio::test]
+async fn the_driver_of_a_former_name_is_found_where_it_was_written_down() {
+    let drivers = Drivers::new();
+    drivers.register(registration("a"));
+    drivers.rename("a", "b", Some(registration("b")));
+    assert_eq!(drivers.recorded("a:latest").await.unwrap().name(), "b:latest");
+    assert!(drivers.find("a:latest").await.is_err());
+    assert!(matches!(drivers.heir("a:latest", None).await, Some(Heir::Renamed(now)) if now == "b:latest"));
+    assert!(drivers.heir("b:latest", None).await.is_none());
+}

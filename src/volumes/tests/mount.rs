@@ -9,7 +9,7 @@ use crate::volumes::ledger::{MOUNTS, Phase};
 
 impl Rig {
     /// A plugin whose root file system is a directory of the test, with `v` in it, and that answers `Mount` so.
-    fn plug_at(&mut self, mount: Reply) {
+    pub(super) fn plug_at(&mut self, mount: Reply) {
         let rootfs = self.directory.path().join("rootfs");
         std::fs::create_dir_all(rootfs.join("v")).unwrap();
         self.plug("p:latest", move |call| match call.method.as_str() {
@@ -27,7 +27,7 @@ impl Rig {
     }
 
     /// The `Mount` and `Unmount` calls of the last plugin, with their ids.
-    fn asked(&self) -> Vec<String> {
+    pub(super) fn asked(&self) -> Vec<String> {
         let calls = self.plugins.last().unwrap().calls();
         let mounts = calls.into_iter().filter(|call| call.method.ends_with("ount"));
         let id = |body: &str| serde_json::from_str::<Value>(body).unwrap()["ID"].clone();
@@ -43,7 +43,7 @@ impl Rig {
     }
 }
 
-fn at(mountpoint: &str) -> Reply {
+pub(super) fn at(mountpoint: &str) -> Reply {
     Reply::ok(json!({ "Mountpoint": mountpoint }))
 }
 
