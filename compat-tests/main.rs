@@ -103,6 +103,10 @@ mod registry_skopeo;
 #[cfg(test)]
 mod registry_upgrade;
 #[cfg(test)]
+mod rename;
+#[cfg(test)]
+mod rename_kills;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod settings;

@@ -33,12 +33,12 @@ fn published(daemon: &Daemon) -> Registry {
     registry
 }
 
-fn granted(daemon: &Daemon) -> Value {
+pub(crate) fn granted(daemon: &Daemon) -> Value {
     json!([{"Name": "network", "Value": ["none"]}, {"Name": "mount", "Value": [daemon.record()]}])
 }
 
 /// A request to a daemon that may be dying: whether it was done, as far as the answer came.
-fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> bool {
+pub(crate) fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> bool {
     let Ok(mut connection) = http.open() else { return false };
     let request = install::request(method, target, &Value::Null, Some(body));
     let answer = connection.exchange(method, request.as_bytes());
@@ -46,7 +46,7 @@ fn attempt(http: &Http, method: &str, target: &str, body: &Value) -> bool {
 }
 
 /// Lets `client` make its steps, and kills the daemon at some moment in the midst of one.
-fn killed_meanwhile(daemon: &mut Daemon, round: u32, client: impl Fn(&Http, u32) + Sync) {
+pub(crate) fn killed_meanwhile(daemon: &mut Daemon, round: u32, client: impl Fn(&Http, u32) + Sync) {
     let (sent, dead) = (AtomicU32::new(0), AtomicBool::new(false));
     let http = daemon.http();
     std::thread::scope(|scope| {

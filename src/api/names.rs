@@ -33,6 +33,8 @@ pub(super) enum Action {
     Pull,
     /// `POST /plugins/create`
     Create,
+    /// `POST /plugins/{name}/rename`, which dockerd does not have.
+    Rename(String),
     /// `GET /plugins/{name}/get`, which dockerd does not have.
     Save(String),
     /// `GET /plugins/{name}/logs`, which dockerd does not have.
@@ -69,6 +71,7 @@ impl Action {
             ("POST", "set") => of(Self::Set),
             ("POST", "push") => of(Self::Push),
             ("POST", "upgrade") => of(Self::Upgrade),
+            ("POST", "rename") => of(Self::Rename),
             _ => Err(Failure::page_not_found()),
         }
     }
@@ -83,6 +86,7 @@ impl Action {
             Self::Set(_) => "/plugins/{name}/set",
             Self::Push(_) => "/plugins/{name}/push",
             Self::Upgrade(_) => "/plugins/{name}/upgrade",
+            Self::Rename(_) => "/plugins/{name}/rename",
             Self::Privileges | Self::PrivilegesOf => "/plugins/privileges",
             Self::Pull => "/plugins/pull",
             Self::Create => "/plugins/create",
@@ -118,6 +122,7 @@ mod tests {
             ("POST", "me/p/disable", Action::Disable("me/p".into())),
             ("POST", "me/p/push", Action::Push("me/p".into())),
             ("POST", "me/p/upgrade", Action::Upgrade("me/p".into())),
+            ("POST", "me/p/rename", Action::Rename("me/p".into())),
             ("POST", "a+b/enable", Action::Enable("a+b".into())),
             ("POST", "/enable", Action::Enable(String::new())),
             ("DELETE", "me/p", Action::Remove("me/p".into())),

@@ -152,6 +152,11 @@ pub(super) async fn act(
         }
         // dockerd documents the plugin as the answer, and sends nothing.
         Action::Remove(name) => drop(plugins.remove(&name, form.bool("force")).await?),
+        Action::Rename(name) => {
+            plugins.rename(&name, reference(form.text("name"))?).await?;
+            rooms.volumes.follow().await;
+            return Ok(StatusCode::NO_CONTENT.into_response());
+        }
         Action::Upgrade(name) => {
             version.at_least(ApiVersion::v1(26), "POST /plugins/{name:.*}/upgrade")?;
             return distribution::upgrade(&rooms, &form, name, request).await;

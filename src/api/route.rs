@@ -16,7 +16,7 @@ pub(super) const VOLUMES_REST: &str = "/volumes/{*name}";
 pub(super) const ELSEWHERE_REST: &str = "/{*rest}";
 
 /// The templates of our own routes.
-const OWN: [&str; 26] = [
+const OWN: [&str; 27] = [
     "/_ping",
     "/auth",
     "/events",
@@ -33,6 +33,7 @@ const OWN: [&str; 26] = [
     "/plugins/{name}/json",
     "/plugins/{name}/logs",
     "/plugins/{name}/push",
+    "/plugins/{name}/rename",
     "/plugins/{name}/set",
     "/plugins/{name}/upgrade",
     "/system/df",

@@ -9,6 +9,7 @@ mod load;
 mod logs;
 mod mount;
 mod progress;
+mod rename;
 mod save;
 mod set;
 mod upgrade;
@@ -32,6 +33,7 @@ pub async fn run(command: Command, host: Host) -> Result<()> {
         Command::Save(save) => save::save(&daemon, &save).await,
         Command::Load(load) => load::load(&daemon, load).await,
         Command::Upgrade(wanted) => upgrade::upgrade(&daemon, wanted).await,
+        Command::Rename(rename) => rename::rename(&daemon, &rename).await,
         Command::Set(set) => set::set(&daemon, &set).await,
         Command::Mount(wanted) => mount::mount(&daemon, &wanted).await,
         Command::Umount(wanted) => mount::umount(&daemon, &wanted).await,

@@ -22,6 +22,8 @@ pub enum Command {
     Set(Set),
     /// Put another version in the place of a plugin
     Upgrade(Upgrade),
+    /// Give a plugin another name, while it runs; its volumes follow
+    Rename(Rename),
     /// Mount a volume, and print where its files are
     Mount(Use),
     /// Take a mount back
@@ -113,6 +115,16 @@ pub struct Upgrade {
 
     /// The new version, at its registry [default: where the plugin is from]
     pub remote: Option<String>,
+}
+
+/// `dockplugd rename`
+#[derive(Debug, Clone, clap::Args)]
+pub struct Rename {
+    /// The plugin, by its name or its id
+    pub plugin: String,
+
+    /// What it is called from now on: a name that no plugin has
+    pub name: String,
 }
 
 /// `dockplugd mount` and `dockplugd umount`

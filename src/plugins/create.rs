@@ -39,6 +39,7 @@ pub(super) async fn create(
     let name = name.with_default_tag();
     let familiar = name.familiar();
     let reserved = inner.shelf.reserve(&familiar)?;
+    inner.former.check_free(inner, &familiar).await?;
     let id = PluginId::random()?;
     let result = async {
         let stored = {
@@ -49,6 +50,7 @@ pub(super) async fn create(
         let record = Record {
             name,
             reference: familiar.clone(),
+            origin: None,
             enabled: false,
             start_deadline_s: 0,
             config: stored.config_blob.digest,
@@ -59,10 +61,7 @@ pub(super) async fn create(
             created: Timestamp::now(),
         };
         let plugin = Plugin::new(id.clone(), record.clone(), stored.config.clone());
-        plugin.commit(&inner.parts.store, record).await?;
-        if plugin.is_volume_driver() {
-            inner.parts.drivers.disable(&familiar);
-        }
+        inner.former.commit_new(inner, &plugin, record).await?;
         inner.shelf.add(Arc::new(plugin), reserved);
         // The pins go here, after the record can be seen.
         drop(stored);

@@ -9,11 +9,11 @@ pub(super) async fn disable(inner: &Arc<Inner>, selector: &str, force: bool) -> 
     let plugin = inner.shelf.find(selector)?;
     let mut turn = plugin.turn(selector).await?;
     // In dockerd's order: a disabled plugin that volumes lean on is in use.
-    if !force && inner.parts.drivers.leases(&plugin.name) > 0 {
-        return Err(Error::InUse { name: plugin.name.clone() });
+    if !force && inner.parts.drivers.leases(&plugin.name()) > 0 {
+        return Err(Error::InUse { name: plugin.name() });
     }
     if !plugin.is_enabled() {
-        return Err(Error::AlreadyDisabled { name: plugin.name.clone() });
+        return Err(Error::AlreadyDisabled { name: plugin.name() });
     }
     let mut record = plugin.record();
     record.enabled = false;
@@ -27,7 +27,7 @@ pub(super) async fn disable(inner: &Arc<Inner>, selector: &str, force: bool) -> 
 pub(super) async fn stop(inner: &Inner, plugin: &Plugin, turn: &mut Turn) {
     let disable = || {
         if plugin.is_volume_driver() {
-            inner.parts.drivers.disable(&plugin.name);
+            inner.parts.drivers.disable(&plugin.name());
         }
     };
     disable();
@@ -42,6 +42,6 @@ pub(super) async fn end(plugin: &Plugin, turn: &mut Turn) {
     if let Some(supervisor) = turn.supervisor.take()
         && let Err(error) = supervisor.await
     {
-        tracing::error!(plugin = plugin.name, %error, "the task that watches a plugin has failed");
+        tracing::error!(plugin = plugin.name(), %error, "the task that watches a plugin has failed");
     }
 }

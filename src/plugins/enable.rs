@@ -21,7 +21,7 @@ pub(super) async fn enable(inner: &Arc<Inner>, selector: &str, timeout: Duration
     let plugin = inner.shelf.find(selector)?;
     let mut turn = plugin.turn(selector).await?;
     if plugin.is_enabled() {
-        return Err(Error::AlreadyEnabled { name: plugin.name.clone() });
+        return Err(Error::AlreadyEnabled { name: plugin.name() });
     }
     plugin.orders.send_replace(Order::Run);
     if inner.closing.load(Ordering::SeqCst) {

@@ -3,10 +3,10 @@
 //! The kinds are too, but for one rule: what the client has sent and cannot work is the client's mistake here
 //! ([`Kind::Invalid`]), where dockerd answers 500 to most of it. What a plugin does wrong is 500, as in dockerd.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use super::upgrade::Instead;
 use super::{go_json, privilege, resources, secret, settable, spec, validate};
 use crate::error::{Classified, Kind};
 use crate::oci::Digest;
@@ -38,6 +38,17 @@ pub enum Error {
     NameTaken {
         /// The name.
         name: String,
+    },
+    /// The name was another plugin's until just now.
+    #[error(
+        "the name {name} is not free yet: volumes have still to follow the plugin that had it, which is {now} now; try \
+         again when they are no longer in the midst of a call"
+    )]
+    NotYetFree {
+        /// The name.
+        name: String,
+        /// The name that its plugin has now.
+        now: String,
     },
     /// A plugin cannot be named by a digest.
     #[error("canonical references are not permitted")]
@@ -315,30 +326,6 @@ pub enum Error {
     Task(#[source] tokio::task::JoinError),
 }
 
-/// What a plugin does whose new version does not work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Instead {
-    /// The old version was not stopped.
-    Untouched,
-    /// The old version was started again.
-    Back,
-    /// The old version does not start either now.
-    Retried,
-    /// The old version could not be put back.
-    Neither,
-}
-
-impl fmt::Display for Instead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Untouched => "was not stopped",
-            Self::Back => "is back and runs",
-            Self::Retried => "is back, does not start either now, and is tried again",
-            Self::Neither => "comes back when the daemon is restarted, see its log",
-        })
-    }
-}
-
 impl Classified for Error {
     fn kind(&self) -> Kind {
         match self {
@@ -360,6 +347,7 @@ impl Classified for Error {
             // The source is the client's request.
             | Self::Layer(layer::Error::Source(_)) => Kind::Invalid,
             Self::AlreadyExists { .. }
+            | Self::NotYetFree { .. }
             | Self::AlreadyEnabled { .. }
             | Self::AlreadyDisabled { .. }
             | Self::Enabled { .. }

@@ -69,20 +69,20 @@ pub(super) async fn stop(inner: &Inner, plugin: &Plugin, process: &Process) {
     plugin.observe(|state| state.status = Status::Stopping);
     let told = |result: crate::runtime::Result<()>| {
         if let Err(error) = result {
-            tracing::warn!(plugin = plugin.name, error = chain(&error), "cannot signal a plugin");
+            tracing::warn!(plugin = plugin.name(), error = chain(&error), "cannot signal a plugin");
         }
     };
     told(process.terminate());
     let mut exit = tokio::time::timeout(STOP_GRACE, process.wait()).await;
     if exit.is_err() {
-        tracing::info!(plugin = plugin.name, "does not end when asked, killed");
+        tracing::info!(plugin = plugin.name(), "does not end when asked, killed");
         told(process.kill());
         exit = tokio::time::timeout(STOP_GRACE, process.wait()).await;
     }
     if let Ok(exit) = exit {
         ended(inner, plugin, &exit);
     } else {
-        tracing::error!(plugin = plugin.name, pid = process.pid(), "does not end when killed");
+        tracing::error!(plugin = plugin.name(), pid = process.pid(), "does not end when killed");
     }
 }
 
@@ -91,7 +91,7 @@ pub(super) async fn settle(inner: &Arc<Inner>, plugin: &Plugin) {
     let exec = inner.parts.exec.plugin(plugin.id.as_str());
     if let Err(error) = inner.parts.launcher.forget(plugin.id.as_str(), &exec).await {
         tracing::warn!(
-            plugin = plugin.name,
+            plugin = plugin.name(),
             error = chain(&error),
             "cannot clean up after a plugin's process"
         );
@@ -99,27 +99,34 @@ pub(super) async fn settle(inner: &Arc<Inner>, plugin: &Plugin) {
     }
     let (inner, id) = (Arc::clone(inner), plugin.id.clone());
     if let Err(error) = blocking(move || directories::settle(&inner.parts, &id)).await {
-        tracing::warn!(plugin = plugin.name, error = chain(&error), "cannot clean up after a plugin");
+        tracing::warn!(plugin = plugin.name(), error = chain(&error), "cannot clean up after a plugin");
     }
 }
 
 /// Makes an enabled volume plugin known as a driver, whether or not it listens at present: then calls say so.
 pub(super) fn make_known(inner: &Inner, plugin: &Plugin) {
-    if !plugin.is_volume_driver() {
-        return;
+    if plugin.is_volume_driver() {
+        let driver = registration(inner, plugin);
+        // A rename comes before or after this, not in the midst.
+        plugin.with_name(|name| inner.parts.drivers.register(Registration { name, ..driver }));
     }
+}
+
+/// What makes a plugin a driver under the name it has.
+pub(super) fn registration(inner: &Inner, plugin: &Plugin) -> Registration {
     let data = inner.parts.data.plugin(plugin.id.as_str());
-    let inside = &plugin.config().propagated_mount;
-    inner.parts.drivers.register(Registration {
-        name: plugin.name.clone(),
+    let config = plugin.config();
+    let inside = &config.propagated_mount;
+    Registration {
+        name: plugin.name(),
         sockets: inner.parts.exec.plugin(plugin.id.as_str()).sockets(),
-        socket: plugin.config().interface.socket.clone(),
+        socket: config.interface.socket.clone(),
         scope: Scope::Own {
             rootfs: data.rootfs(),
             propagated: (!inside.is_empty()).then(|| (inside.into(), data.propagated_mount())),
         },
         presence: plugin.presence(),
-    });
+    }
 }
 
 /// Hands the plugin to the runtime, a few at a time.
@@ -141,7 +148,7 @@ async fn begin(inner: &Arc<Inner>, plugin: &Arc<Plugin>, leftover: Leftover) -> 
     let log = inner.parts.data.plugin(id).log();
     let start = Start { id: id.to_owned(), exec, log, spec: &spec };
     let process = inner.parts.launcher.start(start).await.map_err(Error::Runtime)?;
-    inner.tell_with("start", &plugin.id, &plugin.name, &[("pid", process.pid().to_string())]);
+    inner.tell_with("start", &plugin.id, &plugin.name(), &[("pid", process.pid().to_string())]);
     Ok(process)
 }
 
@@ -154,7 +161,7 @@ pub(super) fn ended(inner: &Inner, plugin: &Plugin, exit: &Exit) {
         state.ended(exit);
     });
     if is_news {
-        inner.tell_with("die", &plugin.id, &plugin.name, &[("exitCode", exit.code.to_string())]);
+        inner.tell_with("die", &plugin.id, &plugin.name(), &[("exitCode", exit.code.to_string())]);
     }
 }
 
@@ -199,7 +206,7 @@ async fn until_ready(
         exit = process.wait() => {
             ended(inner, plugin, &exit);
             Err(Error::Died {
-                name: plugin.name.clone(),
+                name: plugin.name(),
                 how: how(&exit),
                 socket: socket.clone(),
                 last_words: last_words(process, since).await,
@@ -208,10 +215,10 @@ async fn until_ready(
         ready = drivers::ready(&sockets, socket) => ready.map_err(Error::Driver),
         order = plugin.ordered() => match order {
             Order::Leave => Err(Error::Closing),
-            Order::Run | Order::Stop => Err(Error::Interrupted { name: plugin.name.clone() }),
+            Order::Run | Order::Stop => Err(Error::Interrupted { name: plugin.name() }),
         },
         () = tokio::time::sleep(deadline) => Err(Error::Late {
-            name: plugin.name.clone(),
+            name: plugin.name(),
             socket: socket.clone(),
             deadline_s: deadline.as_secs(),
             last_words: last_words(process, since).await,

@@ -45,7 +45,7 @@ pub struct LogOrder {
 pub(super) async fn logs(inner: &Arc<Inner>, selector: &str, order: LogOrder) -> Result<Lines> {
     let plugin = inner.shelf.find(selector)?;
     let dir = inner.parts.data.plugin(plugin.id.as_str()).log();
-    let failed = |source| Error::Log { name: plugin.name.clone(), source };
+    let failed = |source| Error::Log { name: plugin.name(), source };
     // The watch before the first look.
     let watch = if order.follow { Some(watch(&dir).map_err(failed)?) } else { None };
     let own = dir.clone();

@@ -32,6 +32,7 @@ mod enable;
 mod error;
 mod fetch;
 mod follow;
+mod former;
 mod go_json;
 mod id;
 mod init_layer;
@@ -48,6 +49,7 @@ mod push;
 mod record;
 mod remote;
 mod remove;
+mod rename;
 pub mod report;
 mod resources;
 mod restart;
@@ -83,6 +85,7 @@ use crate::{content, layer, state};
 
 pub use config::PluginConfig;
 pub use error::Error;
+use former::FormerNames;
 pub use id::PluginId;
 pub use list::Filter;
 pub use logs::{Lines, LogOrder};
@@ -148,6 +151,7 @@ pub struct Parts {
 struct Inner {
     parts: Parts,
     shelf: Shelf,
+    former: FormerNames,
     starts: Semaphore,
     /// The daemon ends: nothing is started any more.
     closing: AtomicBool,
@@ -262,6 +266,15 @@ impl Plugins {
     pub async fn remove(&self, selector: &str, force: bool) -> Result<View> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
         detached(async move { remove::remove(&inner, &selector, force).await }).await
+    }
+
+    /// Gives a plugin another name, durably; it goes on running. Volumes follow, see [`Drivers::moves`].
+    ///
+    /// # Errors
+    /// As [`Plugins::inspect`]; [`Error::AlreadyExists`], [`Error::NotYetFree`], [`Error::Canonical`].
+    pub async fn rename(&self, selector: &str, name: Reference) -> Result<()> {
+        let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
+        detached(async move { rename::rename(&inner, &selector, name).await }).await
     }
 
     /// What a plugin at a registry asks for.

@@ -16,6 +16,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::describe::{self, Described, registry_error};
 use super::privilege::{self, Privilege};
+use super::pull::Source;
 use super::record::Record;
 use super::report::{News, Report};
 use super::{
@@ -127,6 +128,7 @@ pub(super) async fn load(
         let familiar = name.familiar();
         let taken = |_| Error::NameTaken { name: familiar.clone() };
         let reserved = inner.shelf.reserve(&familiar).map_err(taken)?;
+        inner.former.check_free(inner, &familiar).await?;
         let granted = privilege::check(&described.config, &privileges).map_err(Error::Privileges)?;
         report.tell(News::Manifest(manifest));
         let rootfs = {
@@ -134,8 +136,9 @@ pub(super) async fn load(
             blocking(move || directories::create(&inner.parts, &id)).await?
         };
         let fetched = fetch::fetch(inner, None, described, granted, rootfs, report).await?;
-        let reference = name.to_string();
-        pull::install(inner, &id, name, reference, fetched, reserved).await?;
+        // What an archive says of where it is from nobody has verified.
+        let source = Source { reference: name.to_string(), origin: None };
+        pull::install(inner, &id, name, source, fetched, reserved).await?;
         inner.tell("create", &id, &familiar);
         tracing::info!(plugin = familiar, %id, "loaded");
         Ok(())

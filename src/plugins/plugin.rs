@@ -43,8 +43,6 @@ pub struct View {
 /// One plugin.
 pub(super) struct Plugin {
     pub(super) id: PluginId,
-    /// As Docker shows it.
-    pub(super) name: String,
     /// What whoever watches the process shall do. Sent without waiting for a turn.
     pub(super) orders: watch::Sender<Order>,
     /// Held by the verb whose turn it is.
@@ -87,7 +85,6 @@ impl Plugin {
         let presence = State::default().presence(record.enabled);
         Self {
             id,
-            name: record.name.familiar(),
             orders: watch::Sender::new(Order::Run),
             turn: Mutex::default(),
             known: RwLock::new(Known { record, config: Arc::new(config) }),
@@ -113,6 +110,16 @@ impl Plugin {
         let mut orders = self.orders.subscribe();
         // The sender is in `self`; it cannot be gone.
         orders.wait_for(|order| *order != Order::Run).await.map_or(Order::Leave, |order| *order)
+    }
+
+    /// The name as Docker shows it. Another one after a rename.
+    pub(super) fn name(&self) -> String {
+        self.look(|known| known.record.name.familiar())
+    }
+
+    /// Calls `at` with the name, which stays the same until that has returned. For a change in memory only.
+    pub(super) fn with_name(&self, at: impl FnOnce(String)) {
+        self.look(|known| at(known.record.name.familiar()));
     }
 
     /// A copy of the record.
@@ -175,6 +182,14 @@ impl Plugin {
         *self.known.write().unwrap_or_else(PoisonError::into_inner) = Known { record, config };
     }
 
+    /// Makes a durable record visible that has another name, and with it, for whoever looks, what `along` does. Only in
+    /// the turn of a verb.
+    pub(super) fn rename(&self, record: Record, along: impl FnOnce()) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.record = record;
+        along();
+    }
+
     /// Notes what is seen.
     pub(super) fn observe(&self, change: impl FnOnce(&mut State)) {
         // Not below: whoever looks at both begins with the record.
@@ -204,7 +219,7 @@ impl Plugin {
     pub(super) fn view(&self) -> View {
         self.look(|Known { record, config }| View {
             id: self.id.clone(),
-            name: self.name.clone(),
+            name: record.name.familiar(),
             enabled: record.enabled,
             plugin_reference: record.reference.clone(),
             config: Arc::clone(config),
@@ -222,6 +237,6 @@ impl Plugin {
 
 impl fmt::Debug for Plugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Plugin").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Plugin").field("id", &self.id).field("name", &self.name()).finish_non_exhaustive()
     }
 }

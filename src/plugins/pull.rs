@@ -32,6 +32,14 @@ pub struct Order {
     pub privileges: Vec<Privilege>,
 }
 
+/// Where an installed plugin is from.
+pub(super) struct Source {
+    /// As dockerd shows it.
+    pub(super) reference: String,
+    /// The repository, if it was a registry's.
+    pub(super) origin: Option<String>,
+}
+
 pub(super) async fn pull(
     inner: &Arc<Inner>,
     name: Reference,
@@ -41,11 +49,13 @@ pub(super) async fn pull(
     let familiar = name.familiar();
     let taken = |_| Error::NameTaken { name: familiar.clone() };
     let reserved = inner.shelf.reserve(&familiar).map_err(taken)?;
+    inner.former.check_free(inner, &familiar).await?;
     let id = PluginId::random()?;
     let reference = order.remote.reference().clone();
     let result = async {
         let fetched = fetch_into(inner, &id, order, report).await?;
-        install(inner, &id, name, reference.to_string(), fetched, reserved).await
+        let source = Source { reference: reference.to_string(), origin: Some(reference.name()) };
+        install(inner, &id, name, source, fetched, reserved).await
     }
     .await;
     match result {
@@ -92,13 +102,14 @@ pub(super) async fn install(
     inner: &Arc<Inner>,
     id: &PluginId,
     name: Reference,
-    reference: String,
+    source: Source,
     fetched: Fetched,
     reserved: Reserved,
 ) -> Result<()> {
     let record = Record {
         name,
-        reference,
+        reference: source.reference,
+        origin: source.origin,
         enabled: false,
         start_deadline_s: 0,
         config: fetched.config_blob.digest,
@@ -109,10 +120,7 @@ pub(super) async fn install(
         created: Timestamp::now(),
     };
     let plugin = Plugin::new(id.clone(), record.clone(), fetched.config.clone());
-    plugin.commit(&inner.parts.store, record).await?;
-    if plugin.is_volume_driver() {
-        inner.parts.drivers.disable(&plugin.name);
-    }
+    inner.former.commit_new(inner, &plugin, record).await?;
     inner.shelf.add(Arc::new(plugin), reserved);
     // The pins go here, after the record can be seen.
     drop(fetched);

@@ -54,7 +54,7 @@ pub(super) async fn push(
         size_bytes: u64::try_from(stored.bytes.len()).unwrap_or(u64::MAX),
     });
     inner.tell("push", &plugin.id, selector);
-    tracing::info!(plugin = plugin.name, digest = %stored.digest, "pushed");
+    tracing::info!(plugin = plugin.name(), digest = %stored.digest, "pushed");
     Ok(())
 }
 

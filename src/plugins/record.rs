@@ -18,6 +18,10 @@ pub(super) struct Record {
     pub(super) name: Reference,
     /// What it was made or pulled as, as dockerd shows it.
     pub(super) reference: String,
+    /// The repository it was pulled from; `None` for one that was made here, or loaded from a file. Absent from what
+    /// earlier versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<String>,
     /// What the user wants.
     pub(super) enabled: bool,
     /// How long it may take to listen, in seconds; 0 for the default. From the last `enable`.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::plugin::{Order, View};
-use super::record::PLUGINS;
 use super::{Error, Inner, Result, collect, disable, supervise};
-use crate::state::Change;
 
 pub(super) async fn remove(inner: &Arc<Inner>, selector: &str, force: bool) -> Result<View> {
     let plugin = inner.shelf.find(selector)?;
@@ -15,28 +13,27 @@ pub(super) async fn remove(inner: &Arc<Inner>, selector: &str, force: bool) -> R
     }
     let mut turn = plugin.turn(selector).await?;
     if !force {
-        if inner.parts.drivers.leases(&plugin.name) > 0 {
-            return Err(Error::InUse { name: plugin.name.clone() });
+        if inner.parts.drivers.leases(&plugin.name()) > 0 {
+            return Err(Error::InUse { name: plugin.name() });
         }
         if plugin.is_enabled() {
-            return Err(Error::Enabled { name: plugin.name.clone() });
+            return Err(Error::Enabled { name: plugin.name() });
         }
     }
     disable::stop(inner, &plugin, &mut turn).await;
     let view = plugin.view();
-    let change = Change::new().delete(PLUGINS, plugin.id.as_str());
-    if let Err(error) = inner.parts.store.commit(change).await {
+    if let Err(error) = inner.former.commit_removed(inner, &plugin).await {
         // It is still there, and as it was wanted.
         supervise::resume(inner, &plugin, &mut turn);
         return Err(Error::State(error));
     }
     turn.removed = true;
     if plugin.is_volume_driver() {
-        inner.parts.drivers.unregister(&plugin.name);
+        inner.parts.drivers.unregister(&plugin.name());
     }
     inner.shelf.take(&plugin.id);
     collect::remains(inner, &plugin.id).await;
     inner.tell("remove", &plugin.id, selector);
-    tracing::info!(plugin = plugin.name, id = %plugin.id, "removed");
+    tracing::info!(plugin = plugin.name(), id = %plugin.id, "removed");
     Ok(view)
 }

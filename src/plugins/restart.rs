@@ -66,7 +66,7 @@ pub(super) async fn withdraw(inner: &Arc<Inner>, plugin: &Plugin) {
     let (own, id) = (Arc::clone(inner), plugin.id.clone());
     for ended in [withdrawn, blocking(move || directories::end_exchange(&own.parts, &id)).await] {
         if let Err(error) = ended {
-            tracing::warn!(plugin = plugin.name, error = chain(&error), "something of a trial is left");
+            tracing::warn!(plugin = plugin.name(), error = chain(&error), "something of a trial is left");
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 use super::config::PluginConfig;
+use super::former::FormerNames;
 use super::launch;
 use super::plugin::Plugin;
 use super::record::{PLUGINS, Record};
@@ -41,10 +42,12 @@ pub(super) fn open(parts: Parts) -> Result<Arc<Inner>> {
             }
         }
     }
+    let former = FormerNames::open(&parts)?;
     for plugin in plugins.iter().filter(|plugin| plugin.is_volume_driver()) {
-        parts.drivers.disable(&plugin.name);
+        parts.drivers.disable(&plugin.name());
     }
     let inner = Inner {
+        former,
         shelf: Shelf::new(plugins, unreadable),
         starts: Semaphore::new(STARTS_MAX),
         closing: AtomicBool::new(false),
@@ -70,7 +73,7 @@ pub(super) fn restore(inner: &Arc<Inner>) {
 }
 
 async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
-    let Ok(mut turn) = plugin.turn(&plugin.name).await else { return };
+    let Ok(mut turn) = plugin.turn(&plugin.name()).await else { return };
     if turn.supervisor.is_some() || inner.closing.load(Ordering::SeqCst) {
         return;
     }
@@ -82,14 +85,14 @@ async fn begin(inner: Arc<Inner>, plugin: Arc<Plugin>) {
     let exec = inner.parts.exec.plugin(plugin.id.as_str());
     match inner.parts.launcher.attach(plugin.id.as_str(), &exec).await {
         Ok(Some(process)) if process.exit().is_none() => {
-            tracing::warn!(plugin = plugin.name, "runs without being enabled: ended");
+            tracing::warn!(plugin = plugin.name(), "runs without being enabled: ended");
             launch::stop(&inner, &plugin, &process).await;
             launch::settle(&inner, &plugin).await;
             plugin.observe(|state| state.status = super::Status::Stopped);
         }
         Ok(_) => {}
         Err(error) => {
-            tracing::warn!(plugin = plugin.name, error = chain(&error), "cannot look for a process");
+            tracing::warn!(plugin = plugin.name(), error = chain(&error), "cannot look for a process");
         }
     }
 }

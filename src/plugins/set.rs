@@ -72,7 +72,7 @@ pub(super) async fn set(
         return Err(error);
     }
     let runs = restart::start_again(inner, &plugin, &mut turn).await;
-    Err(Error::NotWithThese { name: plugin.name.clone(), runs, source: Box::new(failure) })
+    Err(Error::NotWithThese { name: plugin.name(), runs, source: Box::new(failure) })
 }
 
 /// Gives the plugins whose new settings were on trial when the daemon was killed the old ones again, and tells which

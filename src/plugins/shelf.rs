@@ -46,8 +46,8 @@ impl Shelf {
     /// [`Error::NotFound`], [`Error::Ambiguous`].
     pub(super) fn find(&self, selector: &str) -> Result<Arc<Plugin>> {
         let content = locked(&self.content);
-        let names = content.plugins.values().map(|plugin| (&plugin.id, plugin.name.as_str()));
-        let id = id::resolve(selector, names)?;
+        let names: Vec<_> = content.plugins.values().map(|plugin| (&plugin.id, plugin.name())).collect();
+        let id = id::resolve(selector, names.iter().map(|(id, name)| (*id, name.as_str())))?;
         let found = content.plugins.get(id).map(Arc::clone);
         found.ok_or_else(|| Error::NotFound { selector: selector.to_owned() })
     }
@@ -69,7 +69,7 @@ impl Shelf {
     /// [`Error::AlreadyExists`].
     pub(super) fn reserve(&self, name: &str) -> Result<Reserved> {
         let mut content = locked(&self.content);
-        let taken = content.plugins.values().any(|plugin| plugin.name == name)
+        let taken = content.plugins.values().any(|plugin| plugin.name() == name)
             || self.unreadable.iter().any(|(_, record)| record.name.familiar() == name);
         if taken || !content.reserved.insert(name.to_owned()) {
             return Err(Error::AlreadyExists { name: name.to_owned() });

@@ -14,11 +14,11 @@ pub(super) async fn shutdown(inner: &Inner) {
     }
     for plugin in plugins {
         // A verb that has its turn ends first; one that waits for a plugin has heard the order too.
-        let Ok(mut turn) = plugin.turn(&plugin.name).await else { continue };
+        let Ok(mut turn) = plugin.turn(&plugin.name()).await else { continue };
         if let Some(supervisor) = turn.supervisor.take()
             && let Err(error) = supervisor.await
         {
-            tracing::error!(plugin = plugin.name, %error, "the task that watches a plugin has failed");
+            tracing::error!(plugin = plugin.name(), %error, "the task that watches a plugin has failed");
         }
     }
 }

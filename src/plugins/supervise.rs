@@ -88,7 +88,7 @@ async fn supervise(inner: Arc<Inner>, plugin: Arc<Plugin>, first: First) {
             Err(error) => chain(&error),
         };
         let wait = waits.next();
-        tracing::warn!(plugin = plugin.name, trouble, again_in_ms = wait.as_millis(), "not running");
+        tracing::warn!(plugin = plugin.name(), trouble, again_in_ms = wait.as_millis(), "not running");
         plugin.observe(|state| {
             state.status = Status::BackingOff;
             state.error = Some(trouble);
@@ -109,7 +109,7 @@ fn restarting(inner: &Inner, plugin: &Plugin) {
         state.restarts = state.restarts.saturating_add(1);
         restarts = state.restarts;
     });
-    inner.tell_with("restart", &plugin.id, &plugin.name, &[("restarts", restarts.to_string())]);
+    inner.tell_with("restart", &plugin.id, &plugin.name(), &[("restarts", restarts.to_string())]);
 }
 
 /// What came first.
@@ -126,7 +126,7 @@ async fn watch(inner: &Inner, plugin: &Plugin, process: &Process) -> Watched {
             launch::ended(inner, plugin, &exit);
             let lived = exit.at.duration_since(process.started_at());
             Watched::Died {
-                trouble: format!("plugin {} {}", plugin.name, launch::how(&exit)),
+                trouble: format!("plugin {} {}", plugin.name(), launch::how(&exit)),
                 lived: Duration::try_from(lived).unwrap_or_default(),
             }
         }

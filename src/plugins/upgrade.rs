@@ -9,12 +9,12 @@
 //! old one is kept, on disk and in the state, and is what a crash or a failure comes back to.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::carry::carry;
 use super::config::PluginConfig;
-use super::error::Instead;
 use super::fetch::Fetched;
 use super::observed::Status;
 use super::plugin::{Plugin, Turn, VOLUME_DRIVER};
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::content::Blob;
 use crate::error::chain;
+use crate::oci::Reference;
 use crate::state::{Change, Table};
 
 /// The plugins whose root file systems are being exchanged; the key is the id. What is left here by a crash does no
@@ -36,6 +37,30 @@ pub(super) const UPGRADES: Table<bool> = Table::new("upgrades");
 struct Version {
     record: Record,
     config: Arc<PluginConfig>,
+}
+
+/// What a plugin does whose new version does not work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// The old version was not stopped.
+    Untouched,
+    /// The old version was started again.
+    Back,
+    /// The old version does not start either now.
+    Retried,
+    /// The old version could not be put back.
+    Neither,
+}
+
+impl fmt::Display for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Untouched => "was not stopped",
+            Self::Back => "is back and runs",
+            Self::Retried => "is back, does not start either now, and is tried again",
+            Self::Neither => "comes back when the daemon is restarted, see its log",
+        })
+    }
 }
 
 /// One version in the place of another.
@@ -63,7 +88,7 @@ pub(super) async fn upgrade(
         let fetched = pull::fetch_into(inner, &staging, order, report).await?;
         let mut turn = plugin.turn(selector).await?;
         refuse_enabled(&plugin, restart)?;
-        let (exchange, dropped) = Exchange::of(inner, &plugin, &staging, reference.to_string(), &fetched);
+        let (exchange, dropped) = Exchange::of(inner, &plugin, &staging, &reference, &fetched);
         if exchange.old.record.enabled {
             exchange.on_trial(&mut turn, report).await?;
         } else {
@@ -78,8 +103,8 @@ pub(super) async fn upgrade(
     // Also after success: its directory is empty then, and the old version's blobs may be nobody's.
     collect::remains(inner, &staging).await;
     if result.is_ok() {
-        pull::tell(inner, &reference, &plugin.name);
-        tracing::info!(plugin = plugin.name, id = %plugin.id, %reference, "upgraded");
+        pull::tell(inner, &reference, &plugin.name());
+        tracing::info!(plugin = plugin.name(), id = %plugin.id, %reference, "upgraded");
     }
     result
 }
@@ -112,7 +137,7 @@ pub(super) fn recover(inner: &Inner, begun: &HashSet<String>) {
 
 fn refuse_enabled(plugin: &Plugin, restart: bool) -> Result<()> {
     if plugin.is_enabled() && !restart {
-        return Err(Error::UpgradeWhileEnabled { name: plugin.name.clone() });
+        return Err(Error::UpgradeWhileEnabled { name: plugin.name() });
     }
     Ok(())
 }
@@ -123,13 +148,14 @@ impl<'a> Exchange<'a> {
         inner: &'a Arc<Inner>,
         plugin: &'a Arc<Plugin>,
         staging: &'a PluginId,
-        reference: String,
+        reference: &Reference,
         fetched: &Fetched,
     ) -> (Self, Vec<String>) {
         let old = Version { record: plugin.record(), config: plugin.config() };
         let (settings, dropped) = carry(&old.config, &old.record.settings, &fetched.config);
         let record = Record {
-            reference,
+            reference: reference.to_string(),
+            origin: Some(reference.name()),
             config: fetched.config_blob.digest,
             manifest: fetched.manifest_blob.digest,
             layers: fetched.layers.clone(),
@@ -148,7 +174,7 @@ impl<'a> Exchange<'a> {
         };
         if done.is_err() {
             if let Err(error) = self.undo().await {
-                let plugin = &self.plugin.name;
+                let plugin = &self.plugin.name();
                 tracing::error!(plugin, error = chain(&error), "the next start undoes this upgrade");
             } else {
                 self.sweep().await;
@@ -157,7 +183,7 @@ impl<'a> Exchange<'a> {
         }
         self.end().await;
         if self.plugin.is_volume_driver() {
-            self.inner.parts.drivers.disable(&self.plugin.name);
+            self.inner.parts.drivers.disable(&self.plugin.name());
         }
         Ok(())
     }
@@ -169,13 +195,13 @@ impl<'a> Exchange<'a> {
             return Err(Error::Closing);
         }
         let not_upgraded = |instead| {
-            let name = plugin.name.clone();
+            let name = plugin.name();
             move |source| Error::NotUpgraded { name, instead, source: Box::new(source) }
         };
         // Whatever can be known of the new one while the old one runs.
         self.check().await.map_err(not_upgraded(Instead::Untouched))?;
         let kept = self.keep_old().await.map_err(not_upgraded(Instead::Untouched))?;
-        report.tell(News::Restarting { name: plugin.name.clone() });
+        report.tell(News::Restarting { name: plugin.name() });
         disable::end(plugin, turn).await;
         let tried = async {
             self.begin().await?;
@@ -192,14 +218,14 @@ impl<'a> Exchange<'a> {
             self.end().await;
             return Ok(());
         };
-        tracing::warn!(plugin = plugin.name, error = chain(&failure), "the new version is taken back");
+        tracing::warn!(plugin = plugin.name(), error = chain(&failure), "the new version is taken back");
         if let Err(error) = self.undo().await {
             plugin.observe(|state| {
                 state.status = Status::Failed;
                 state.error = Some(chain(&error));
             });
             tracing::error!(
-                plugin = plugin.name,
+                plugin = plugin.name(),
                 error = chain(&error),
                 "the next start undoes this upgrade"
             );
@@ -249,7 +275,7 @@ impl<'a> Exchange<'a> {
         self.sweep().await;
         let was_driver = self.old.config.implements(VOLUME_DRIVER);
         if was_driver && !self.plugin.is_volume_driver() {
-            self.inner.parts.drivers.unregister(&self.plugin.name);
+            self.inner.parts.drivers.unregister(&self.plugin.name());
         }
     }
 
@@ -260,7 +286,7 @@ impl<'a> Exchange<'a> {
         let withdrawn = Change::new().delete(UPGRADES, self.plugin.id.as_str());
         if let Err(error) = self.inner.parts.store.commit(withdrawn).await {
             // The next start undoes what is undone, which harms nobody.
-            let plugin = &self.plugin.name;
+            let plugin = &self.plugin.name();
             tracing::warn!(plugin, error = chain(&error), "the intention of an undone upgrade is left");
         }
         Ok(())
@@ -269,7 +295,7 @@ impl<'a> Exchange<'a> {
     /// Removes the root file system that is not wanted any more.
     async fn sweep(&self) {
         if let Err(error) = self.with_directories(directories::end_exchange).await {
-            let plugin = &self.plugin.name;
+            let plugin = &self.plugin.name();
             tracing::error!(plugin, error = chain(&error), "the next start ends this upgrade");
         }
     }

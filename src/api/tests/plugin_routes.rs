@@ -87,6 +87,15 @@ async fn what_is_wrong_with_a_plugin_is_told_as_dockerd_tells_it() {
         ("POST", "/plugins/pull?remote=x&name=A", "[]", 400, "invalid reference format"),
         ("POST", "/plugins/nope/push", "", 404, "plugin \"nope\" not found"),
         ("POST", "/plugins/nope/upgrade?remote=x", "[]", 404, "plugin \"nope:latest\" not found"),
+        ("POST", "/plugins/nope/rename?name=x", "", 404, "plugin \"nope\" not found"),
+        ("POST", "/plugins/nope/rename", "", 400, "failed to parse reference : invalid reference format"),
+        (
+            "POST",
+            "/plugins/nope/rename?name=A",
+            "",
+            400,
+            "failed to parse reference A: invalid reference format",
+        ),
         ("GET", "/plugins/nope/get", "", 404, "plugin \"nope\" not found"),
         (
             "POST",
