@@ -14,6 +14,7 @@ mod error;
 mod mount;
 mod mounted;
 mod name;
+pub mod quota;
 mod remove;
 #[cfg(test)]
 mod tests;
