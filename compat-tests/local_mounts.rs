@@ -105,6 +105,19 @@ fn options_are_refused_as_dockerd_refuses_them() {
     make(&daemon, "data", &json!({"size": "0"}));
 }
 
+#[test]
+fn a_size_of_what_is_mounted_is_refused() {
+    let Some(daemon) = Daemon::ours() else { return };
+    let options = |size: &str| json!({"type": "tmpfs", "device": "tmpfs", "size": size});
+    let answer = daemon.volume(&json!({"Name": "data", "DriverOpts": options("1m")}));
+    let message = answer.message();
+    assert_eq!(answer.status, 400, "{message}");
+    assert!(message.starts_with("create data: \"size\" limits a volume's own directory"), "{message}");
+    assert!(message.ends_with("in \"o\", as in \"o=size=100m\""), "{message}");
+    make(&daemon, "data", &options("0"));
+    make(&daemon, "told", &json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}));
+}
+
 /// What is said when the volume `data` is used for the first time. dockerd uses it for a container.
 fn refusal(daemon: &Daemon) -> String {
     if daemon.is_ours() {

@@ -2,8 +2,8 @@
 //!
 //! Each test starts a daemon of its own. By default that is dockplugd, on the runtime that `COMPAT_RUNTIME` names; with
 //! `COMPAT_DAEMON=dockerd` the same tests run against a real dockerd, which keeps them honest (`make oracle`). They need
-//! root, runc, rclone, fuse3, docker-registry, skopeo, podman, openssl, ip, docker-compose and a docker CLI: `make test` brings
-//! them. What is forwarded goes to podman, with `COMPAT_ENGINE=dockerd` to a dockerd.
+//! root, runc, rclone, fuse3, docker-registry, skopeo, podman, openssl, ip, docker-compose, user-mode-linux, xfsprogs and a
+//! docker CLI: `make test` brings them. What is forwarded goes to podman, with `COMPAT_ENGINE=dockerd` to a dockerd.
 
 #[cfg(test)]
 mod support;
@@ -64,6 +64,8 @@ mod life;
 mod local_mount_kills;
 #[cfg(test)]
 mod local_mounts;
+#[cfg(test)]
+mod local_quota;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub(crate) mod engine_world;
 pub(crate) mod http;
 pub(crate) mod impostor;
 pub(crate) mod install;
+pub(crate) mod kernel;
 pub(crate) mod legacy;
 pub(crate) mod local;
 pub(crate) mod network;

@@ -7,9 +7,9 @@
 //! So after a kill, what is mounted and `Held` by nobody is detached, and what is `Held` and not mounted is mounted again.
 //! The kernel works `aside`: a server that does not answer costs a deadline, and only those who want this volume.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -25,34 +25,12 @@ const RETRY_PAUSE_FIRST: Duration = Duration::from_secs(1);
 /// As long, and no longer.
 const RETRY_PAUSE_LONGEST: Duration = Duration::from_mins(1);
 
-/// Why what somebody has is not mounted, by volume.
-#[derive(Debug, Default)]
-pub(super) struct Lost(Mutex<BTreeMap<String, String>>);
-
-impl Lost {
-    /// The last reason.
-    pub(super) fn reason(&self, name: &str) -> Option<String> {
-        self.locked().get(name).cloned()
-    }
-
-    fn note(&self, name: &str, reason: String) {
-        self.locked().insert(name.to_owned(), reason);
-    }
-
-    fn forget(&self, name: &str) {
-        self.locked().remove(name);
-    }
-
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Volumes {
     /// Mounts a local volume, whose turn it is, for the reference of the row; says where its data is.
     pub(super) async fn mount_local(&self, volume: &Volume, row: &Mount) -> Result<PathBuf, Problem> {
         let mountpoint = self.0.local.mountpoint(&volume.name);
         let is_held = row.phase == Phase::Held;
+        self.keep_limit(volume).await?;
         if let Some(wanted) = Wanted::of(volume.options.as_ref()) {
             self.repay(&volume.name, &wanted).await?;
             if !self.is_attached(&volume.name, &wanted).await? {

@@ -3,7 +3,8 @@
 //! What is on disk first, and why a kill in between hurts nobody:
 //! - Local: the directory and the record, side by side. Without its record the empty directory is swept at the next
 //!   start; without its directory the volume, of which nobody has heard yet, gets one. Only the record is synced: a
-//!   directory that a power cut takes is made again, empty as it was.
+//!   directory that a power cut takes is made again, empty as it was. With a limit (`size`) the directory and its limit
+//!   are synced first: nobody hears of a volume that holds more than it may.
 //! - Plugin: the plugin's `Create`, then the record. Without its record the volume was never acknowledged, is not
 //!   lost either (lists and inspects ask the plugin), and the next create of the name adopts it, because the plugin
 //!   is asked with `Get` first, as dockerd does. So no intent needs to be written down beforehand.
@@ -96,11 +97,16 @@ impl Volumes {
 
     async fn create_local(&self, name: &str, request: Create) -> Result<Arc<Volume>, Problem> {
         name::check_local(name)?;
-        local::options::check(request.options.as_ref())?;
+        let limit = local::options::check(request.options.as_ref())?;
         let record = Record::new(LOCAL_DRIVER, request);
-        // The directory is begun first, on another thread: the record may be written on this one.
-        let (made, written) =
-            tokio::join!(self.on_disk(name, local::Local::create), self.write(name, &record));
+        let (made, written) = if let Some(limit) = limit {
+            let create = move |local: &local::Local, name: &str| local.create_limited(name, limit);
+            let made = self.on_disk(name, create).await?;
+            (Ok(made), self.write(name, &record).await)
+        } else {
+            // The directory is begun first, on another thread: the record may be written on this one.
+            tokio::join!(self.on_disk(name, local::Local::create), self.write(name, &record))
+        };
         match (made, written) {
             (Ok(_), Ok(())) => {
                 self.stock();

@@ -153,6 +153,7 @@ impl Volumes {
     /// Mounts a volume, whose turn it is, for the time of this turn.
     async fn mount_passing(&self, volume: &Volume, row: &Mount) -> Result<PathBuf, Problem> {
         if row.is_local() {
+            self.keep_limit(volume).await?;
             if let Some(wanted) = Wanted::of(volume.options.as_ref()) {
                 self.repay(&volume.name, &wanted).await?;
                 if !self.is_attached(&volume.name, &wanted).await? {

@@ -1,6 +1,6 @@
 //! `GET /volumes/{name}`.
 //!
-//! A local volume is told from memory, with what is known to be wrong with its mount. A plugin's is asked for at its
+//! A local volume is told from memory, with what is known to be wrong with it. A plugin's is asked for at its
 //! plugin. A name without a record is asked for at every driver, at once and for as long as for a list, as dockerd asks
 //! one after the other. Nothing is changed: a plugin
 //! that has lost a volume, or says so, does not lose us its labels; the next create or remove settles it.
@@ -14,11 +14,13 @@ use tokio::time::{Instant, timeout_at};
 use serde_json::Map;
 
 use super::remove::is_gone;
-use super::{Error, Problem, Result, Volume, Volumes};
+use super::{Error, Problem, Reasons, Result, Volume, Volumes};
 use crate::drivers::{self, Driver, Found};
 
 /// Where the status of a local volume tells that it should be mounted and is not.
 const MOUNT_ERROR: &str = "MountError";
+/// Where it tells that its size is not kept.
+const QUOTA_ERROR: &str = "QuotaError";
 
 impl Volumes {
     /// One volume, with its driver's `status`.
@@ -27,7 +29,7 @@ impl Volumes {
     /// `get x: no such volume`; or its driver is not there, or does not answer.
     pub async fn inspect(&self, name: &str) -> Result<Arc<Volume>> {
         let told = match self.0.known.find(name) {
-            Some(volume) if volume.is_local() => return Ok(self.with_loss(volume)),
+            Some(volume) if volume.is_local() => return Ok(self.with_reasons(volume)),
             Some(volume) => match self.in_plugin(&volume).await {
                 Err(problem) if is_gone(&problem) && self.follow_one(name).await => self.again(name).await,
                 told => told,
@@ -49,10 +51,16 @@ impl Volumes {
         }
     }
 
-    /// A local volume, with the reason why it is not mounted although somebody has it.
-    fn with_loss(&self, volume: Arc<Volume>) -> Arc<Volume> {
-        let Some(reason) = self.0.lost.reason(&volume.name) else { return volume };
-        let status = Map::from_iter([(MOUNT_ERROR.to_owned(), reason.into())]);
+    /// A local volume, with the reasons why it is not mounted although somebody has it, and why its size is not kept.
+    fn with_reasons(&self, volume: Arc<Volume>) -> Arc<Volume> {
+        let reasons = [(MOUNT_ERROR, &self.0.lost), (QUOTA_ERROR, &self.0.unlimited)];
+        let told = |(key, reasons): (&str, &Reasons)| {
+            reasons.find(&volume.name).map(|reason| (key.to_owned(), reason.into()))
+        };
+        let status: Map<_, _> = reasons.into_iter().filter_map(told).collect();
+        if status.is_empty() {
+            return volume;
+        }
         Arc::new(Volume { status: Some(status), ..Volume::clone(&volume) })
     }
 

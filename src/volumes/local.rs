@@ -5,7 +5,8 @@
 //!   <name>/                  0701
 //!     _data/                 0755: what containers see
 //!   .spare/<number>/         0701: what has no name yet, with a _data
-//!   .trash/<random>/         0700: what is being removed; no volume's name begins with a dot
+//!   .trash/<random>/         0700: what is being removed; no volume's name begins with a dot. `<random>.<project>`
+//!                            if the volume has a limit
 //!     <name>/                a removed volume, with everything in it
 //!     .deep-<n>/             a directory that lay so deep that it was moved up to be emptied
 //! ```
@@ -20,6 +21,7 @@ mod error;
 mod flags;
 mod mounts;
 pub(super) mod options;
+mod quota;
 mod secret;
 mod spare;
 mod tree;
@@ -37,9 +39,12 @@ use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, fsync, unlinkat};
 
 use super::Texts;
+use crate::confine::quota::ProjectId;
 pub use attach::Refusal;
 pub use error::Error;
 pub(super) use options::Wanted;
+pub(super) use quota::Limit;
+use quota::Projects;
 use spare::Spares;
 
 /// The built-in driver's name.
@@ -60,6 +65,7 @@ pub(super) struct Local {
     root: OwnedFd,
     trash: OwnedFd,
     spares: Spares,
+    projects: Projects,
 }
 
 /// Which directories a create has made, as opposed to found.
@@ -69,9 +75,15 @@ pub(super) struct Made {
     data: bool,
 }
 
-/// A volume that is out of the way: the name of its place in the trash.
+/// A volume that is out of the way: the name of its place in the trash, with its project if that is its alone.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Discarded(String);
+
+impl Discarded {
+    fn project(&self) -> Option<ProjectId> {
+        self.0.split_once('.')?.1.parse().ok()
+    }
+}
 
 impl Local {
     /// Opens the directory, or makes it, and puts it in order for the volumes that there are: what was being removed
@@ -88,7 +100,7 @@ impl Local {
         fchmod(&root, mode).map_err(|errno| io(&path, "changing the mode of", errno))?;
         let trash = make_directory(&root, &path, TRASH, TRASH_MODE)?.0;
         let spares = Spares::open(&root, &path)?;
-        let local = Self { path, root, trash, spares };
+        let local = Self { path, root, trash, spares, projects: Projects::default() };
         local.empty_trash(volumes)?;
         let mut names = tree::names(&local.root).map_err(|errno| io(&local.path, "listing", errno))?;
         local.make_missing(volumes, &names)?;
@@ -137,6 +149,9 @@ impl Local {
     pub(super) fn take_back(&self, name: &str, made: Made) -> Result<(), Error> {
         if made.data {
             let volume = open_directory(&self.root, &self.path, name)?;
+            if let Ok(data) = openat(&volume, DATA, DIRECTORY, Mode::empty()) {
+                self.release_alone(&data);
+            }
             unlinkat(&volume, DATA, UnlinkatFlags::RemoveDir)
                 .map_err(|errno| io(&self.mountpoint(name), "removing", errno))?;
         }
@@ -147,13 +162,20 @@ impl Local {
         Ok(())
     }
 
-    /// Moves a volume out of the way, for good when this returns. One that is gone already is fine.
-    pub(super) fn discard(&self, name: &str) -> Result<Discarded, Error> {
+    /// Moves a volume out of the way, for good when this returns; one that had this limit with its project, which is its
+    /// alone. One that is gone already is fine.
+    pub(super) fn discard(&self, name: &str, limit: Option<Limit>) -> Result<Discarded, Error> {
         let volume = self.path.join(name);
         if mounts::any_below(&volume)? {
             return Err(Error::Mounted);
         }
-        let place = super::name::made_up().map_err(|_| io(&volume, "making up a place for", Errno::EIO))?;
+        let mut place =
+            super::name::made_up().map_err(|_| io(&volume, "making up a place for", Errno::EIO))?;
+        if limit.is_some()
+            && let Some(project) = self.project(name)?
+        {
+            place = format!("{place}.{project}");
+        }
         let (directory, _) = make_directory(&self.trash, &self.path.join(TRASH), &place, TRASH_MODE)?;
         match renameat(&self.root, name, &directory, name) {
             Ok(()) | Err(Errno::ENOENT) => {}
@@ -176,6 +198,9 @@ impl Local {
 
     /// Deletes what is out of the way; says how many bytes that freed.
     pub(super) fn sweep(&self, discarded: &Discarded) -> Result<u64, Error> {
+        if let Some(project) = discarded.project() {
+            self.release(project);
+        }
         tree::remove(&self.trash, &discarded.0)
             .map_err(|errno| io(&self.path.join(TRASH).join(&discarded.0), "deleting", errno))
     }

@@ -8,6 +8,7 @@
 //! fill    an empty volume gets its first content
 //! settle  makes ledger, kernel and plugins agree   of_driver  the volumes of one driver alone
 //! follow  to the name that a driver has now
+//! limit   keeps local volumes at their size        reasons what is wrong with which of them
 //! name, filter                                     pure: what is allowed, what matches
 //! sizes   what local volumes take, as last measured
 //! turn    one change of a name at a time           local  the built-in driver
@@ -34,12 +35,14 @@ mod follow;
 mod inspect;
 mod known;
 mod ledger;
+mod limit;
 mod list;
 mod local;
 mod mount;
 mod name;
 mod of_driver;
 mod prune;
+mod reasons;
 mod record;
 mod remove;
 mod settle;
@@ -63,7 +66,6 @@ use crate::events::{Bus, Event, Type};
 use crate::state::Store;
 
 use aside::Aside;
-use attach::Lost;
 pub use create::Create;
 pub use error::{Error, Problem};
 use fill::{FILLS, Halves};
@@ -77,6 +79,7 @@ pub use local::{Error as LocalError, LOCAL_DRIVER, Refusal};
 pub use name::NAME_MAX_BYTES;
 pub use of_driver::OfDriver;
 pub use prune::Pruned;
+use reasons::Reasons;
 use record::VOLUMES;
 use sizes::Sizes;
 pub use stage::Error as StageError;
@@ -110,7 +113,10 @@ struct Inner {
     stage: Arc<Stage>,
     turns: Turns,
     aside: Aside,
-    lost: Lost,
+    /// Why what somebody has is not mounted.
+    lost: Reasons,
+    /// Why a size is not kept.
+    unlimited: Reasons,
     halves: Halves,
     pruning: tokio::sync::Mutex<()>,
     list_deadline: Duration,
@@ -178,6 +184,7 @@ impl Volumes {
         for (name, record) in records {
             known.insert(&name, Entry::new(&name, record, &local, &drivers));
         }
+        let unlimited = limit::renew(&local, &known);
         let rows = store.load(MOUNTS).map_err(Error::State)?;
         let ledger = Ledger::of(rows.into_iter().map(|(_, row)| row));
         let stage = Arc::new(Stage::open(&roots.mounts)?);
@@ -197,7 +204,8 @@ impl Volumes {
             stage,
             turns: Turns::default(),
             aside: Aside::new(deadlines.mount),
-            lost: Lost::default(),
+            lost: Reasons::default(),
+            unlimited,
             halves,
             pruning: tokio::sync::Mutex::default(),
             list_deadline: deadlines.list,

@@ -12,7 +12,7 @@
 use super::fill::FILLS;
 use super::ledger::MOUNTS;
 use super::record::VOLUMES;
-use super::{Error, Problem, Result, Volume, Volumes, local};
+use super::{Error, Problem, Result, Volume, Volumes, limit, local};
 use crate::drivers;
 use crate::error::chain;
 use crate::state::Change;
@@ -43,7 +43,9 @@ impl Volumes {
     pub(super) async fn remove_local(&self, name: &str) -> Result<u64> {
         let failed = |problem| Error::of("remove", name, problem);
         self.0.known.check_unused(name).map_err(failed)?;
-        let discarded = self.on_disk(name, local::Local::discard).await.map_err(failed)?;
+        let limit = self.0.known.find(name).and_then(|volume| limit::of(&volume));
+        let discard = move |local: &local::Local, name: &str| local.discard(name, limit);
+        let discarded = self.on_disk(name, discard).await.map_err(failed)?;
         if let Err(problem) = self.forget(name).await {
             if let Err(error) = self.on_disk(name, move |local, name| local.put_back(name, &discarded)).await
             {
@@ -126,6 +128,7 @@ impl Volumes {
             self.0.ledger.cross_out(debt);
         }
         self.0.halves.forget(name);
+        self.0.unlimited.forget(name);
         self.0.known.forget(name);
         Ok(())
     }

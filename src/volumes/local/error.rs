@@ -44,9 +44,21 @@ pub enum Error {
     /// No size.
     #[error("invalid size: '{0}'")]
     Size(String),
-    /// A size was asked for, and this driver sets no quotas.
+    /// A size was asked for, and the file system has no quotas.
     #[error("quota size requested but no quota support")]
     NoQuota,
+    /// A size was asked for of what is mounted.
+    #[error(
+        "\"size\" limits a volume's own directory, not what \"type\" and \"device\" mount there: leave it out; a tmpfs \
+         takes its size in \"o\", as in \"o=size=100m\""
+    )]
+    SizeOfMount,
+    /// A volume has a size, and the file system has no quotas any more.
+    #[error("size quota requested for volume but no quota support")]
+    NoQuotaNow,
+    /// A volume has a size, and its directory comes from elsewhere.
+    #[error("its files are not counted yet: they are, and its size is kept, from the next use on")]
+    Uncounted,
     /// Something is mounted in the volume.
     #[error("volume has active mounts")]
     Mounted,
@@ -100,9 +112,12 @@ impl Classified for Error {
             | Self::DeviceUrl(_)
             | Self::PortInDevice
             | Self::Size(_)
-            | Self::NoQuota => Kind::Invalid,
+            | Self::NoQuota
+            | Self::SizeOfMount => Kind::Invalid,
             // dockerd answers 500 to all of them.
-            Self::Mounted
+            Self::NoQuotaNow
+            | Self::Uncounted
+            | Self::Mounted
             | Self::MissingDevice
             | Self::Address(_)
             | Self::Mount { .. }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use nix::mount::MsFlags;
 
-use super::{Error, Texts, flags, secret, unc};
+use super::{Error, Limit, Texts, flags, secret, unc};
 
 /// The options that dockerd's local driver knows, and which others each of them needs.
 const OPTIONS: [(&str, &[&str]); 4] =
@@ -16,9 +16,10 @@ const DATA_MAX_BYTES: usize = 4095;
 /// What the name of a host stands behind.
 const ADDRESS: &str = "addr=";
 
-/// Checks options by dockerd's rules, at create. They are kept, and tell what is mounted at the first use.
-pub(in crate::volumes) fn check(options: Option<&Texts>) -> Result<(), Error> {
-    let Some(options) = options else { return Ok(()) };
+/// Checks options by dockerd's rules, at create; says what limit they ask for. They are kept, and tell what is mounted
+/// at the first use.
+pub(in crate::volumes) fn check(options: Option<&Texts>) -> Result<Option<Limit>, Error> {
+    let Some(options) = options else { return Ok(None) };
     if let Some(unknown) = options.keys().find(|option| !OPTIONS.iter().any(|(known, _)| known == option)) {
         return Err(Error::UnknownOption { option: unknown.clone() });
     }
@@ -30,16 +31,18 @@ pub(in crate::volumes) fn check(options: Option<&Texts>) -> Result<(), Error> {
     if let Some((option, _)) = options.iter().find(|(_, value)| value.contains('\0')) {
         return Err(Error::NulInOption { option: option.clone() });
     }
-    if let Some(wanted) = Wanted::of(Some(options)) {
+    let wanted = Wanted::of(Some(options));
+    if let Some(wanted) = &wanted {
         if wanted.kind == "cifs" {
             unc::check(&wanted.device)?;
         }
         check_data(&wanted.data.join(","))?;
     }
-    match options.get("size").map(|size| asks_for_space(size)).transpose()? {
-        Some(true) => Err(Error::NoQuota),
-        Some(false) | None => Ok(()),
+    let limit = options.get("size").map(|size| Limit::parse(size)).transpose()?.flatten();
+    if wanted.is_some() && limit.is_some() {
+        return Err(Error::SizeOfMount);
     }
+    Ok(limit)
 }
 
 /// What is to be mounted in a volume. No `Debug`: it may hold secrets.
@@ -161,26 +164,6 @@ fn check_data(data: &str) -> Result<(), Error> {
         ..=DATA_MAX_BYTES => Ok(()),
         bytes => Err(Error::LongData { bytes, bytes_max: DATA_MAX_BYTES }),
     }
-}
-
-/// Whether a size is more than nothing, written as dockerd takes it (`RAMInBytes` of docker/go-units).
-fn asks_for_space(size: &str) -> Result<bool, Error> {
-    let wrong = || Error::Size(size.to_owned());
-    let lower = size.to_ascii_lowercase();
-    let number = lower.strip_suffix('b').unwrap_or(&lower);
-    let number = number.strip_suffix('i').unwrap_or(number);
-    let (number, power) = match number.char_indices().last() {
-        Some((at, unit)) if "kmgtp".contains(unit) => (&number[..at], "bkmgtp".find(unit).unwrap_or(0)),
-        _ => (number, 0),
-    };
-    let number = number.strip_suffix(' ').unwrap_or(number);
-    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if !number.split('.').all(is_digits) || number.split('.').count() > 2 {
-        return Err(wrong());
-    }
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let power = i32::try_from(power).map_err(|_| wrong())?;
-    Ok(number * 1024_f64.powi(power) >= 1.0)
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ fn what_is_removed_is_away_first_and_deleted_then() {
     local.create("ab").unwrap();
     fs::write(local.mountpoint("ab").join("file"), vec![1; 4096]).unwrap();
     assert_eq!(local.measure("ab").unwrap(), 4096);
-    let discarded = local.discard("ab").unwrap();
+    let discarded = local.discard("ab", None).unwrap();
     assert!(!root.path().join("ab").exists());
     // The name is free at once.
     local.create("ab").unwrap();
@@ -118,7 +118,7 @@ fn a_removal_can_be_undone() {
     let local = open_for(root.path(), &[]);
     local.create("ab").unwrap();
     let inode = fs::metadata(local.mountpoint("ab")).unwrap().ino();
-    let discarded = local.discard("ab").unwrap();
+    let discarded = local.discard("ab", None).unwrap();
     local.put_back("ab", &discarded).unwrap();
     assert_eq!(fs::metadata(local.mountpoint("ab")).unwrap().ino(), inode);
     assert_eq!(fs::read_dir(root.path().join(".trash")).unwrap().count(), 0);
@@ -128,7 +128,7 @@ fn a_removal_can_be_undone() {
 fn a_directory_that_is_gone_is_removed_without_a_word() {
     let root = tempfile::tempdir().unwrap();
     let local = open_for(root.path(), &[]);
-    let discarded = local.discard("ab").unwrap();
+    let discarded = local.discard("ab", None).unwrap();
     assert_eq!(local.sweep(&discarded).unwrap(), 0);
 }
 
@@ -143,14 +143,14 @@ fn a_start_finishes_what_a_kill_interrupted() {
                 fs::write(local.mountpoint(name).join("file"), name).unwrap();
             }
         }
-        local.discard("kept").unwrap();
-        local.discard("removed").unwrap();
+        local.discard("kept", None).unwrap();
+        local.discard("removed", None).unwrap();
         fs::remove_dir_all(root.path().join("lost")).unwrap();
         fs::create_dir(root.path().join("half")).unwrap();
         // Removed, and made again under the same name, before the files of the first were deleted.
         local.create("twice").unwrap();
         fs::write(local.mountpoint("twice").join("old"), "").unwrap();
-        local.discard("twice").unwrap();
+        local.discard("twice", None).unwrap();
         local.create("twice").unwrap();
     }
     let local = open_for(root.path(), &["kept", "lost", "twice"]);
@@ -177,10 +177,10 @@ fn a_volume_with_a_mount_in_it_stays() {
     local.create("ab").unwrap();
     let point = local.mountpoint("ab");
     mount(Some("tmpfs"), &point, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-    let refused = local.discard("ab");
+    let refused = local.discard("ab", None);
     umount2(&point, MntFlags::MNT_DETACH).unwrap();
     assert_eq!(refused.unwrap_err().to_string(), "volume has active mounts");
-    local.discard("ab").unwrap();
+    local.discard("ab", None).unwrap();
 }
 
 fn wanted(kind: &str, device: &str, o: &str) -> Wanted {
@@ -274,4 +274,31 @@ fn what_is_mounted_below_a_shared_directory_of_the_host_stays() {
     attached.unwrap();
     detached.unwrap();
     assert!(seen && stays && !local.is_mounted("ab").unwrap());
+}
+
+#[test]
+fn without_quotas_a_limit_is_refused_and_leaves_nothing() {
+    // Memory, which has no projects on any kernel.
+    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    let local = open_for(root.path(), &[]);
+    let limit = Limit::parse("1m").unwrap().unwrap();
+    let refused = local.create_limited("ab", limit).unwrap_err();
+    assert_eq!(refused.to_string(), "quota size requested but no quota support");
+    assert!(!root.path().join("ab").exists());
+    local.create("ab").unwrap();
+    for kept in [local.renew_limit("ab", limit), local.keep_limit("ab", limit)] {
+        let text = "size quota requested for volume but no quota support";
+        assert_eq!(kept.unwrap_err().to_string(), text);
+    }
+    let discarded = local.discard("ab", Some(limit)).unwrap();
+    assert_eq!(discarded.project(), None);
+    local.sweep(&discarded).unwrap();
+}
+
+#[test]
+fn the_place_of_a_removed_volume_tells_its_project() {
+    for (place, project) in [("ab12", None), ("ab12.7", Some("7")), ("ab12.0", None), ("ab12.x", None)] {
+        let told = Discarded(place.to_owned()).project();
+        assert_eq!(told.map(|project| project.to_string()).as_deref(), project, "{place}");
+    }
 }

@@ -1,4 +1,4 @@
-//! A directory tree that anybody may have made, measured or deleted by descriptors.
+//! A directory tree that anybody may have made, measured, visited or deleted by descriptors.
 //!
 //! No link is followed and no mount is crossed: each directory is opened in the open one above it, by its one name, with
 //! `openat2(RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS)`. Containers may change the tree meanwhile; what has gone in
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OpenHow, RenameFlags, ResolveFlag, openat2, renameat2};
+use nix::fcntl::{AtFlags, OFlag, OpenHow, RenameFlags, ResolveFlag, openat2, renameat2};
 use nix::sys::stat::{FileStat, SFlag, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -24,6 +24,8 @@ const REMOVE_DEPTH_MAX: usize = 48;
 const MEASURE_DEPTH_MAX: usize = 256;
 /// How often a directory that fills up while it is being emptied is emptied again.
 const ROUNDS_MAX: usize = 8;
+/// How files are opened here: to be looked at, and no device or pipe to be waited for.
+const FILE: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 /// The unit of `st_blocks`.
 const BLOCK_BYTES: u64 = 512;
 
@@ -135,6 +137,41 @@ impl Removal<'_> {
     }
 }
 
+/// Visits everything below a directory that can be opened without a consequence: directories, each before what is in
+/// it, and regular files. What lies deeper than is measured is not visited.
+pub(super) fn each_file(
+    directory: &OwnedFd,
+    visit: &mut impl FnMut(&OwnedFd) -> nix::Result<()>,
+) -> nix::Result<()> {
+    each_file_level(directory, 1, visit)
+}
+
+fn each_file_level(
+    directory: &OwnedFd,
+    depth: usize,
+    visit: &mut impl FnMut(&OwnedFd) -> nix::Result<()>,
+) -> nix::Result<()> {
+    each(directory, |name, status| {
+        let is_below = is_directory(status);
+        let opened = match kind(status) {
+            SFlag::S_IFDIR => open_below(directory, name),
+            // Should a pipe have come into its place, that is not waited for.
+            SFlag::S_IFREG => openat2(directory, name, how().flags(FILE)),
+            _ => return Ok(()),
+        };
+        match opened {
+            Ok(file) if is_below && depth < MEASURE_DEPTH_MAX => {
+                visit(&file)?;
+                each_file_level(&file, depth + 1, visit)
+            }
+            Ok(file) => visit(&file),
+            // Gone, replaced by something else, or a mount: none of this volume's.
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::EXDEV) => Ok(()),
+            Err(errno) => Err(errno),
+        }
+    })
+}
+
 fn measure_level(directory: &OwnedFd, depth: usize, seen: &mut HashSet<(u64, u64)>) -> nix::Result<u64> {
     let mut bytes: u64 = 0;
     each(directory, |name, status| {
@@ -185,7 +222,11 @@ fn open_below(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
 
 /// Whether it is a directory, and no link to one.
 pub(super) fn is_directory(status: &FileStat) -> bool {
-    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFDIR
+    kind(status) == SFlag::S_IFDIR
+}
+
+fn kind(status: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
 }
 
 /// What a file takes: its size, as dockerd counts, but of a file with holes only what is on the disk.
@@ -198,6 +239,7 @@ fn disk_bytes(status: &FileStat) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::symlink;
     use std::path::Path;
 
@@ -260,6 +302,25 @@ mod tests {
         assert_eq!(measure(&open(&inside.path().join("tree"))).unwrap(), 0);
         remove(&open(inside.path()), "tree").unwrap();
         assert!(!inside.path().join("tree").exists());
+    }
+
+    #[test]
+    fn every_file_is_visited_but_nothing_that_does_something_when_it_is_opened() {
+        let (inside, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        fs::write(outside.path().join("precious"), "").unwrap();
+        fs::create_dir_all(inside.path().join("a/b")).unwrap();
+        fs::write(inside.path().join("a/b/file"), "").unwrap();
+        symlink(outside.path(), inside.path().join("a/out")).unwrap();
+        symlink(outside.path().join("precious"), inside.path().join("link")).unwrap();
+        nix::unistd::mkfifo(&inside.path().join("pipe"), Mode::S_IRWXU).unwrap();
+        let mut visited = Vec::new();
+        each_file(&open(inside.path()), &mut |file| {
+            let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
+            visited.push(path.strip_prefix(inside.path()).unwrap().to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(visited, ["a", "a/b", "a/b/file"].map(Path::new));
     }
 
     #[test]

@@ -259,3 +259,29 @@ async fn a_size_that_is_late_is_the_last_one_and_says_so() {
     go.send(()).unwrap();
     assert_eq!(size(rig.volumes.usage().await.unwrap()), (Some(8192), false), "measured after it was asked");
 }
+
+#[tokio::test]
+async fn a_size_that_cannot_be_kept_keeps_a_volume_from_use() {
+    // Memory, which has no projects on any kernel.
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let deadlines = Deadlines { list: Duration::from_millis(200), mount: MOUNT_DEADLINE };
+    let rig = Rig::open(directory, Drivers::new(), deadlines);
+    let request = || Create { options: texts(&[("size", "1m")]), ..Create::default() };
+    // As if the file system had had quotas.
+    rig.volumes.record("data", LOCAL_DRIVER, request()).await.unwrap();
+
+    let rig = rig.reopened();
+    let told = "size quota requested for volume but no quota support";
+    let status = Map::from_iter([("QuotaError".to_owned(), told.into())]);
+    assert_eq!(rig.volumes.inspect("data").await.unwrap().status, Some(status));
+    let mounted = rig.volumes.mount("data", "one").await.unwrap_err();
+    let filled: Result<()> =
+        rig.volumes.fill("data", "one", |_| async { panic!("it is not to be used") }).await;
+    for refused in [mounted, filled.unwrap_err()] {
+        assert_eq!((chain(&refused), refused.kind()), (format!("mount data: {told}"), Kind::Internal));
+    }
+    rig.volumes.remove("data", false).await.unwrap();
+    let again =
+        rig.volumes.create(Create { name: Some("data".to_owned()), ..Create::default() }).await.unwrap();
+    assert_eq!(rig.volumes.inspect("data").await.unwrap(), again, "nothing is wrong with another volume");
+}

@@ -20,21 +20,26 @@ fn lookup(host: &str) -> Result<IpAddr, String> {
 
 #[test]
 fn options_are_checked_by_dockers_rules() {
-    let check = |pairs: &[(&str, &str)]| check(Some(&texts(pairs))).map_err(|problem| problem.to_string());
+    let check =
+        |pairs: &[(&str, &str)]| check(Some(&texts(pairs))).map(drop).map_err(|problem| problem.to_string());
     assert!(super::check(None).is_ok());
-    let good: [&[(&str, &str)]; 6] = [
+    let good: [&[(&str, &str)]; 9] = [
         &[],
         &[("type", "tmpfs"), ("device", "tmpfs")],
         &[("type", ""), ("device", ":/x"), ("o", "addr=nope.invalid")],
         &[("type", "cifs"), ("device", "//some.example.com/thepath"), ("o", "foo")],
         &[("size", "0")],
         &[("size", "0.5b")],
+        &[("size", "1.5 KiB")],
+        &[("size", "0"), ("type", "tmpfs"), ("device", "tmpfs")],
+        &[("size", "1m"), ("type", "none"), ("device", "none")],
     ];
     for options in good {
         assert_eq!(check(options), Ok(()), "{options:?}");
     }
-    let no_quota = "quota size requested but no quota support";
-    let bad: [(&[(&str, &str)], &str); 15] = [
+    let of_mount = "\"size\" limits a volume's own directory, not what \"type\" and \"device\" mount there: leave it out; a \
+        tmpfs takes its size in \"o\", as in \"o=size=100m\"";
+    let bad: [(&[(&str, &str)], &str); 14] = [
         (&[("color", "red"), ("type", "nfs")], r#"invalid option: "color""#),
         (&[("TYPE", "tmpfs"), ("device", "x")], r#"invalid option: "TYPE""#),
         (&[("type", "nfs")], r#"missing required option: "device""#),
@@ -42,9 +47,8 @@ fn options_are_checked_by_dockers_rules() {
         (&[("o", "password=hunter2"), ("type", "cifs")], r#"missing required option: "device""#),
         (&[("o", "password=hunter2"), ("device", "x")], r#"missing required option: "type""#),
         (&[("size", "1m"), ("type", "nfs")], r#"missing required option: "device""#),
-        (&[("size", "1m")], no_quota),
-        (&[("size", "1")], no_quota),
-        (&[("size", "1.5 KiB")], no_quota),
+        (&[("size", "x"), ("type", "tmpfs"), ("device", "tmpfs")], "invalid size: 'x'"),
+        (&[("size", "1m"), ("type", "tmpfs"), ("device", "tmpfs")], of_mount),
         (&[("size", "hello")], "invalid size: 'hello'"),
         (&[("size", "")], "invalid size: ''"),
         (&[("size", "-1k")], "invalid size: '-1k'"),
