@@ -21,6 +21,7 @@ pub mod error;
 pub mod escape;
 pub mod events;
 pub mod fields;
+pub mod finish;
 pub mod layer;
 pub mod metrics;
 pub mod oci;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const RANKS: [&[&str]; 10] = [
     &["error", "paths"],
     &["config"],
-    &["oci", "confine", "state", "events", "watch", "metrics", "trust", "escape", "fields"],
+    &["oci", "confine", "state", "events", "watch", "metrics", "trust", "escape", "fields", "finish"],
     &["content", "layer", "registry", "runtime", "drivers", "engine"],
     &["plugins", "volumes"],
     &["containers"],

@@ -12,6 +12,7 @@ use super::{Containers, Error, Record, Result, Use};
 use crate::engine::Answer;
 use crate::error::chain;
 use crate::escape;
+use crate::finish::finish;
 use crate::volumes::{Create, Volume};
 
 impl Containers {
@@ -24,8 +25,7 @@ impl Containers {
         let containers = self.clone();
         let (target, body) = (target.to_owned(), body.to_vec());
         // To its end, also when whoever asked goes away.
-        let work = tokio::spawn(async move { containers.create_to_the_end(&target, &body).await });
-        work.await.unwrap_or_else(|error| Err(Error::Interrupted(error.to_string())))
+        finish(async move { containers.create_to_the_end(&target, &body).await }).await
     }
 
     async fn create_to_the_end(&self, target: &str, body: &[u8]) -> Result<Answer> {

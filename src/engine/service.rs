@@ -22,6 +22,7 @@ use tokio::process::{Child, Command};
 
 use super::find::{appears, connect};
 use super::{Error, Result};
+use crate::finish::finish;
 
 /// The program.
 const PROGRAM: &str = "podman";
@@ -88,8 +89,7 @@ impl Service {
     pub(super) async fn start(&self) -> Result<UnixStream> {
         let service = self.clone();
         // Whoever asked may go; what is begun is brought to its end.
-        let work = tokio::spawn(async move { service.start_to_the_end().await });
-        work.await.unwrap_or_else(|error| Err(did_not(error.to_string())))
+        finish(async move { service.start_to_the_end().await }).await
     }
 
     async fn start_to_the_end(&self) -> Result<UnixStream> {

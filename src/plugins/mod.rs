@@ -67,7 +67,6 @@ pub mod validate;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -77,6 +76,7 @@ use tokio::sync::Semaphore;
 
 use crate::drivers::Drivers;
 use crate::events::{Bus, Event, Type};
+use crate::finish::finish;
 use crate::oci::Reference;
 use crate::paths::{DataRoot, ExecRoot};
 use crate::registry::{Credentials, Hosts};
@@ -196,7 +196,7 @@ impl Plugins {
         body: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<PluginId> {
         let inner = Arc::clone(&self.0);
-        detached(async move { create::create(&inner, name, body).await }).await
+        finish(async move { create::create(&inner, name, body).await }).await
     }
 
     /// The name of the runtime that starts plugins.
@@ -236,7 +236,7 @@ impl Plugins {
     /// As [`Plugins::inspect`]; [`Error::AlreadyEnabled`]; why it cannot run, with its last words. It is disabled then.
     pub async fn enable(&self, selector: &str, timeout: Duration) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { enable::enable(&inner, &selector, timeout).await }).await
+        finish(async move { enable::enable(&inner, &selector, timeout).await }).await
     }
 
     /// Stops a plugin.
@@ -245,7 +245,7 @@ impl Plugins {
     /// As [`Plugins::inspect`]; [`Error::InUse`] unless `force`; [`Error::AlreadyDisabled`].
     pub async fn disable(&self, selector: &str, force: bool) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { disable::disable(&inner, &selector, force).await }).await
+        finish(async move { disable::disable(&inner, &selector, force).await }).await
     }
 
     /// Changes settings of a disabled plugin, all or none. With `restart` also of an enabled one, which is stopped and
@@ -256,7 +256,7 @@ impl Plugins {
     /// [`Error::NotWithThese`].
     pub async fn set(&self, selector: &str, settings: Vec<String>, restart: bool) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { set::set(&inner, &selector, &settings, restart).await }).await
+        finish(async move { set::set(&inner, &selector, &settings, restart).await }).await
     }
 
     /// Removes a plugin, and tells what it was. With `force` an enabled one is stopped first.
@@ -265,7 +265,7 @@ impl Plugins {
     /// As [`Plugins::inspect`]; [`Error::InUse`] and [`Error::Enabled`] unless `force`.
     pub async fn remove(&self, selector: &str, force: bool) -> Result<View> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { remove::remove(&inner, &selector, force).await }).await
+        finish(async move { remove::remove(&inner, &selector, force).await }).await
     }
 
     /// Gives a plugin another name, durably; it goes on running. Volumes follow, see [`Drivers::moves`].
@@ -274,7 +274,7 @@ impl Plugins {
     /// As [`Plugins::inspect`]; [`Error::AlreadyExists`], [`Error::NotYetFree`], [`Error::Canonical`].
     pub async fn rename(&self, selector: &str, name: Reference) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { rename::rename(&inner, &selector, name).await }).await
+        finish(async move { rename::rename(&inner, &selector, name).await }).await
     }
 
     /// What a plugin at a registry asks for.
@@ -295,7 +295,7 @@ impl Plugins {
     /// downloads that can go on.
     pub async fn pull(&self, name: Reference, order: Order, report: Report) -> Result<PluginId> {
         let inner = Arc::clone(&self.0);
-        detached(async move { pull::pull(&inner, name, order, &report).await }).await
+        finish(async move { pull::pull(&inner, name, order, &report).await }).await
     }
 
     /// Puts another version in the place of a disabled plugin, which keeps its name, its id, and what the user has set.
@@ -307,7 +307,7 @@ impl Plugins {
     /// [`Error::NotUpgraded`]. The old version is whole then.
     pub async fn upgrade(&self, selector: &str, order: Order, restart: bool, report: Report) -> Result<()> {
         let (inner, selector) = (Arc::clone(&self.0), selector.to_owned());
-        detached(async move { upgrade::upgrade(&inner, &selector, order, restart, &report).await }).await
+        finish(async move { upgrade::upgrade(&inner, &selector, order, restart, &report).await }).await
     }
 
     /// A plugin as a tar that is an OCI image layout.
@@ -327,7 +327,7 @@ impl Plugins {
         body: impl AsyncRead + Send + Unpin + 'static,
     ) -> Result<(Option<Reference>, Vec<Privilege>)> {
         let inner = Arc::clone(&self.0);
-        detached(async move { offline::privileges(&inner, body).await }).await
+        finish(async move { offline::privileges(&inner, body).await }).await
     }
 
     /// Installs a plugin from such a tar, under the name in it unless `alias` is given, with the consent that
@@ -343,7 +343,7 @@ impl Plugins {
         report: Report,
     ) -> Result<PluginId> {
         let inner = Arc::clone(&self.0);
-        detached(async move { offline::load(&inner, &alias, privileges, body, &report).await }).await
+        finish(async move { offline::load(&inner, &alias, privileges, body, &report).await }).await
     }
 
     /// Sends a plugin to the registry that its name names.
@@ -378,11 +378,6 @@ impl Inner {
         let event = attributes.iter().fold(event, |event, (key, value)| event.with(*key, value));
         self.parts.events.publish(event);
     }
-}
-
-/// Work that goes on when nobody waits for it any more.
-async fn detached<T: Send + 'static>(work: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
-    tokio::spawn(work).await.map_err(Error::Task)?
 }
 
 /// Work that blocks.

@@ -1,14 +1,14 @@
 //! One connection: HTTP/1.1 by hyper, with our limits and our idea of when a client has gone.
 //!
-//! A client that closes its writing half still gets its answer. Work that changes something runs in a task of its
-//! own, so that a client that leaves does not cancel it half-way; what only reads ends with its client. An answer of
-//! unknown length (`/events`) would otherwise be found abandoned only at its next write, so for those the socket
-//! itself is watched.
+//! A client that closes its writing half still gets its answer. Work that changes something goes on to its end when its
+//! client leaves; what only reads ends with its client. An answer of unknown length (`/events`) would otherwise be found
+//! abandoned only at its next write, so for those the socket itself is watched.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, Request, Response, StatusCode, header};
+use futures_util::FutureExt as _;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -32,6 +33,7 @@ use tower::ServiceExt as _;
 use super::Answers;
 use super::unread::Unread;
 use crate::engine::Departed;
+use crate::finish::finish;
 
 /// How large the head of a request may be, in bytes: names, credentials and filters are in there.
 const MAX_HEAD_BYTES: usize = 256 * 1024;
@@ -112,10 +114,10 @@ async fn answer(
     let response = if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
         work.await
     } else {
-        match tasks.spawn(work).await {
+        match finish(tasks.track_future(AssertUnwindSafe(work).catch_unwind())).await {
             Ok(response) => response,
-            Err(error) => {
-                tracing::error!(%method, path, %error, "a handler did not finish");
+            Err(_panic) => {
+                tracing::error!(%method, path, "a handler did not finish");
                 Ok(broken())
             }
         }

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::drivers::{Driver, Reach};
 use crate::error::chain;
+use crate::finish::finish;
 use crate::state::Change;
 
 /// What is to be created.
@@ -44,7 +45,7 @@ impl Volumes {
     /// is not there or says no.
     pub async fn create(&self, request: Create) -> Result<Arc<Volume>> {
         let volumes = self.clone();
-        self.finish(async move { volumes.create_to_the_end(request).await }).await
+        finish(async move { volumes.create_to_the_end(request).await }).await
     }
 
     async fn create_to_the_end(&self, mut request: Create) -> Result<Arc<Volume>> {
@@ -104,8 +105,10 @@ impl Volumes {
             let made = self.on_disk(name, create).await?;
             (Ok(made), self.write(name, &record).await)
         } else {
-            // The directory is begun first, on another thread: the record may be written on this one.
-            tokio::join!(self.on_disk(name, local::Local::create), self.write(name, &record))
+            // The directory is made on another thread, while the record may be written on this one.
+            let making = self.on_disk(name, local::Local::create);
+            let written = self.write(name, &record).await;
+            (making.await, written)
         };
         match (made, written) {
             (Ok(_), Ok(())) => {
@@ -181,14 +184,22 @@ impl Volumes {
     }
 
     /// Calls the local driver for a name, on a thread that may wait for the disk.
-    pub(super) async fn on_disk<T: Send + 'static>(
+    /// It begins at once.
+    pub(super) fn on_disk<T, F>(
         &self,
         name: &str,
-        work: impl FnOnce(&local::Local, &str) -> Result<T, local::Error> + Send + 'static,
-    ) -> Result<T, Problem> {
+        work: F,
+    ) -> impl Future<Output = Result<T, Problem>> + Send + use<T, F>
+    where
+        T: Send + 'static,
+        F: FnOnce(&local::Local, &str) -> Result<T, local::Error> + Send + 'static,
+    {
         let (local, name) = (Arc::clone(&self.0.local), name.to_owned());
-        let done = blocking(move || work(&local, &name)).await;
-        Ok(done.map_err(|error| local::Error::Interrupted(error.to_string()))??)
+        let working = tokio::task::spawn_blocking(move || work(&local, &name));
+        async move {
+            let done = working.await;
+            Ok(done.map_err(|error| local::Error::Interrupted(error.to_string()))??)
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 //! - A volume is known, in memory and in answers, only when its record is durable.
 //! - Changes of one name take turns (`turn`); changes of other names never wait for them, and no lock of the whole
 //!   room is held while a plugin or the disk is waited for.
-//! - A change that has begun is finished, also when whoever asked for it has gone: it runs in its own task.
+//! - A change that has begun is finished, also when whoever asked for it has gone.
 //! - A plugin that hangs delays nothing but the calls that need it; lists give it the drivers' list deadline.
 //!
 //! The room knows no plugin, only live drivers, and no HTTP. Facts and texts are from moby: `volume/service`,
@@ -226,14 +226,6 @@ impl Volumes {
     /// Takes one [`Volumes::hold`] back.
     pub fn let_go(&self, name: &str, owner: &str) {
         self.0.known.disown(name, owner);
-    }
-
-    /// Runs a change to its end, also when the caller goes away.
-    async fn finish<T: Send + 'static>(
-        &self,
-        change: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        tokio::spawn(change).await.map_err(|error| Error::Stopped(error.to_string()))?
     }
 
     fn tell(&self, action: &str, name: &str, driver: &str) {

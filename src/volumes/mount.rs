@@ -13,6 +13,7 @@ use super::{Create, Error, Problem, Result, Volume, Volumes, blocking};
 use crate::drivers::Driver;
 use crate::error::chain;
 use crate::events::{Event, Type};
+use crate::finish::finish;
 use crate::state::Change;
 
 impl Volumes {
@@ -26,7 +27,7 @@ impl Volumes {
     /// within [`MOUNT_DEADLINE`](super::MOUNT_DEADLINE). Nothing is mounted then, and the volume is not in use.
     pub async fn mount(&self, name: &str, reference: &str) -> Result<PathBuf> {
         let (volumes, name, reference) = (self.clone(), name.to_owned(), reference.to_owned());
-        self.finish(async move { volumes.mount_to_the_end(&name, &reference).await }).await
+        finish(async move { volumes.mount_to_the_end(&name, &reference).await }).await
     }
 
     /// Takes one [`Volumes::mount`] back; fine when there was none.
@@ -36,7 +37,7 @@ impl Volumes {
     /// use any more then, and the plugin is told when it is back; doing it again tells it again.
     pub async fn unmount(&self, name: &str, reference: &str) -> Result<()> {
         let (volumes, name, reference) = (self.clone(), name.to_owned(), reference.to_owned());
-        self.finish(async move { volumes.unmount_to_the_end(&name, &reference).await }).await
+        finish(async move { volumes.unmount_to_the_end(&name, &reference).await }).await
     }
 
     async fn mount_to_the_end(&self, name: &str, reference: &str) -> Result<PathBuf> {

@@ -10,6 +10,7 @@ use super::inspect::told;
 use super::ledger::{Phase, check_reference};
 use super::{Create, Error, Filter, Problem, Result, Texts, Volume, Volumes};
 use crate::drivers::{Driver, Reach};
+use crate::finish::finish;
 
 /// The volumes of one driver.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ impl OfDriver {
             this.volumes.tell("destroy", &name, &this.driver);
             Ok(())
         };
-        self.volumes.finish(removing).await
+        finish(removing).await
     }
 
     /// Mounts a volume for a reference, see [`Volumes::mount`].
@@ -80,7 +81,7 @@ impl OfDriver {
             };
             this.volumes.mount_in_turn(&volume, &reference).await.map_err(failed)
         };
-        self.volumes.finish(mounting).await
+        finish(mounting).await
     }
 
     /// Takes one [`OfDriver::mount`] back, see [`Volumes::unmount`].
@@ -102,7 +103,7 @@ impl OfDriver {
                 None => Err(Error::of("get", &name, Problem::NoSuchVolume)),
             }
         };
-        self.volumes.finish(unmounting).await
+        finish(unmounting).await
     }
 
     /// One volume, as its driver tells it.

@@ -7,6 +7,7 @@
 use super::{Error, Prune, Result, Volumes};
 use crate::error::chain;
 use crate::events::{Event, Type};
+use crate::finish::finish;
 
 /// What a prune did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Volumes {
     /// [`Error::PruneRunning`].
     pub async fn prune(&self, prune: &Prune) -> Result<Pruned> {
         let (volumes, prune) = (self.clone(), prune.clone());
-        self.finish(async move { volumes.prune_to_the_end(&prune).await }).await
+        finish(async move { volumes.prune_to_the_end(&prune).await }).await
     }
 
     async fn prune_to_the_end(&self, prune: &Prune) -> Result<Pruned> {

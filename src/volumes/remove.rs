@@ -15,6 +15,7 @@ use super::record::VOLUMES;
 use super::{Error, Problem, Result, Volume, Volumes, limit, local};
 use crate::drivers;
 use crate::error::chain;
+use crate::finish::finish;
 use crate::state::Change;
 
 impl Volumes {
@@ -24,7 +25,7 @@ impl Volumes {
     /// `get x: no such volume`, unless by force; `remove x: volume is in use - [holders]`; the driver's no.
     pub async fn remove(&self, name: &str, force: bool) -> Result<()> {
         let (volumes, name) = (self.clone(), name.to_owned());
-        self.finish(async move { volumes.remove_to_the_end(&name, force).await }).await
+        finish(async move { volumes.remove_to_the_end(&name, force).await }).await
     }
 
     async fn remove_to_the_end(&self, name: &str, force: bool) -> Result<()> {

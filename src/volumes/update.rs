@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::record::{Record, VOLUMES};
 use super::{Create, Error, Problem, Result, Texts, Volume, Volumes};
+use crate::finish::finish;
 use crate::state::Change;
 
 impl Volumes {
@@ -16,7 +17,7 @@ impl Volumes {
     /// `get x: no such volume`; `update x: …` when the record could not be written: it has the labels it had.
     pub async fn relabel(&self, name: &str, labels: Texts) -> Result<()> {
         let (volumes, name) = (self.clone(), name.to_owned());
-        self.finish(async move { volumes.relabel_to_the_end(&name, labels).await }).await
+        finish(async move { volumes.relabel_to_the_end(&name, labels).await }).await
     }
 
     async fn relabel_to_the_end(&self, name: &str, labels: Texts) -> Result<()> {
